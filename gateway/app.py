@@ -23,7 +23,7 @@ from ledger.settings import Settings as LedgerSettings
 
 log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
-WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/deposits", "/v1/credits", "/v1/keys"))
+WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys"))
 """Where everybody can leave a row."""
 
 

@@ -140,8 +140,10 @@ class Client:
         """The last of it was sent by `send`."""
         self.is_open_call = False
         """It was admitted, and counts among the gateway's open calls."""
-        self.model = ""
-        """The name of the model or workflow that it calls, once the catalog has it."""
+        self.model: str | None = ""
+        """The name of the model or workflow that it calls, once the catalog has it. None in a realm: no metric counts
+        such a call.
+        """
         self._bodies: BodyTimeouts = scope["state"]["connections"].bodies
         self.receive = receive
         self._send = send

@@ -96,6 +96,10 @@ METERED_PROVIDERS: Final = 256
 METERED_PAIRS: Final = 1024
 """Models, providers, and both together, that have series of their own in the metrics. Everybody can publish models."""
 
+# What is remembered of tokens of realms.
+REALM_TOKENS: Final = 10_000
+"""Tokens whose signature was checked. Everybody can make a realm, and sign tokens of it."""
+
 # What is fetched for strangers.
 FETCH_SECONDS: Final = 10.0
 

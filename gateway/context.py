@@ -17,6 +17,7 @@ from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog.catalog import EMPTY, Catalog, UnknownModel
 from gateway.catalog.loader import CatalogLoader
+from gateway.catalog.realms import Realms
 from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import Refusal, refusal
@@ -61,6 +62,7 @@ class Gateway:
     authenticator: Authenticator
     upstream: Pool
     loader: CatalogLoader
+    realms: Realms
     tokenizers: Tokenizers
     answers: Answers
     call_locks: CallLocks
@@ -108,6 +110,10 @@ class Gateway:
         epoch_ms = self.calendar.epoch_seconds * 1_000
         return min(max(self.now_ms(), epoch * epoch_ms), (epoch + 2) * epoch_ms - 1)
 
+    def catalog_for(self, account: Address | None, realm: str, now: int) -> Catalog:
+        """The catalog that an account, None for a stranger, sees in a realm; with "" outside of every realm."""
+        return self.realms.catalog(self.catalog, account, realm, now) if realm else self.catalog
+
     def refusal(self) -> Refusal | None:
         """Why the lane serves no call now; None when it does."""
         return self.lane_state.refusal(self.limits, self.lane, self.signer.address)
@@ -133,9 +139,12 @@ class Gateway:
             facts = {"charged": str(stake.charged), "leased": str(stake.leased), "limit": str(stake.limit)}
             log.warning("bond_nearly_reached", extra=facts | {"remedy": "tollway operator add-bond"})
 
-    def note(self, endpoint: str, model: str, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
-        """Count an ended call, and log it if calls are logged. `model` is empty when none was found."""
-        self.metrics.ended(endpoint, model, end, took_ms)
+    def note(self, endpoint: str, model: str | None, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
+        """Count an ended call, and log it if calls are logged. `model` is empty when none was found. If it is None, the
+        call was made in a realm, and is not counted.
+        """
+        if model is not None:
+            self.metrics.ended(endpoint, model, end, took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}

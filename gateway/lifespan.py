@@ -17,6 +17,7 @@ from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.loader import CatalogLoader
+from gateway.catalog.realms import Realms
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.database import in_transaction
@@ -176,6 +177,7 @@ class Running:
             authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
             loader=CatalogLoader(signer, domain),
+            realms=Realms(domain),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
             call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), run),

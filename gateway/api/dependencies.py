@@ -1,9 +1,11 @@
-"""Dependencies of routes: this gateway, the caller, and a party named in a path."""
+"""Dependencies of routes: this gateway, the caller, the catalog it sees, and a party named in a path."""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -53,8 +55,24 @@ async def any_caller(request: Request, gateway: Here) -> Caller | None:
     return await the_caller(request, gateway) if shows_credentials(request) else None
 
 
+async def seen_by(request: Request, gateway: Gateway, caller: Caller | None) -> Catalog:
+    """The catalog of the realm that a request names, or its key; without one, the catalog for everybody."""
+    headers = {name.lower(): value for name, value in request.headers.raw}
+    realm = realm_named(headers, caller.key if caller is not None else None)
+    return gateway.catalog_for(caller.consumer if caller is not None else None, realm, now_ms())
+
+
+async def the_catalog(request: Request, gateway: Here) -> Catalog:
+    """The catalog that the caller sees. A key is looked at for the realm that it carries: no rate counts that."""
+    headers = {name.lower(): value for name, value in request.headers.raw}
+    if SIGNATURE in headers:
+        return await seen_by(request, gateway, await the_caller(request, gateway))
+    return await seen_by(request, gateway, await gateway.authenticator.known(headers, now_ms()))
+
+
 Asking = Annotated[Caller, Depends(the_caller)]
 Anybody = Annotated[Caller | None, Depends(any_caller)]
+Seen = Annotated[Catalog, Depends(the_catalog)]
 
 
 def party(text: str) -> Address:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gateway.call.routing import as_seen, preferences_in
-from gateway.catalog.catalog import Candidate, ModelEntry
+from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.payment.auth import Caller
 from ledger.core.pricing import eligibility, routing
@@ -30,15 +30,14 @@ class Match(NamedTuple):
 
 
 async def discover(
-    gateway: Gateway, wanted: Mapping[str, Any], caller: Caller | None, surface: Address, now: int
+    gateway: Gateway, catalog: Catalog, wanted: Mapping[str, Any], caller: Caller | None, surface: Address, now: int
 ) -> dict[str, Any]:
     """Answer a discovery request that fits its schema: at most three sponsored rows, labelled, then all by rank.
 
     A slot shown to a known caller is remembered: its first paid call within a day pays for the slot.
     """
-    catalog = gateway.catalog
     units = meters.units(wanted["meters"]) if wanted.get("meters") else TYPICAL_CALL
-    preferences = preferences_in(wanted)
+    preferences = preferences_in(wanted, catalog.realm)
     found: list[Match] = []
     missed: list[tuple[int, str, list[str]]] = []
     for entry in catalog.models():
@@ -85,7 +84,7 @@ def find(
     try:
         fitting = eligibility.eligible(entry.candidates, preferences, price)
     except NoneFits:
-        return ["a provider within tiers, realm and latency"]
+        return ["a provider within tiers and latency"]
     except AboveLimit as above:
         return [f"a price of at most {above.limit}: it costs {above.least}"]
     except AllPaused:

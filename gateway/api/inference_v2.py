@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from gateway.api.dependencies import Here
+from gateway.api.dependencies import Here, Seen
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.errors import Refusal
 
@@ -32,17 +32,17 @@ async def ready(gateway: Here) -> JSONResponse:
 
 
 @router.get("/models/{name:path}/ready")
-async def model_ready(name: str, gateway: Here) -> JSONResponse:
+async def model_ready(name: str, catalog: Seen) -> JSONResponse:
     """200 while a provider serves the model, else 503."""
-    entry = gateway.catalog.find(name)
+    entry = catalog.find(name)
     good = not isinstance(entry, CapsuleEntry) and bool(entry.candidates)
     return JSONResponse({"name": entry.name, "ready": good}, 200 if good else 503)
 
 
 @router.get("/models/{name:path}")
-async def metadata(name: str, gateway: Here) -> dict[str, Any]:
+async def metadata(name: str, catalog: Seen) -> dict[str, Any]:
     """A model's input and output tensors, as its document declares them."""
-    entry = gateway.catalog.find(name)
+    entry = catalog.find(name)
     interfaces = [] if isinstance(entry, CapsuleEntry) else entry.model.document["interfaces"]
     tensors = next((one for one in interfaces if one["protocol"] == "oip/2"), None)
     if tensors is None or isinstance(entry, CapsuleEntry):

@@ -243,6 +243,7 @@ def _shown_key(session: Session, gateway: Gateway, key: ApiKey) -> dict[str, Any
         "models": list(key.models) if key.models is not None else None,
         "rights": [right.value for right in key.rights],
         "made_by": list(key.made_by),
+        "realm": key.realm,
     }
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from gateway.api.dependencies import Here
+from gateway.api.dependencies import Seen
 from gateway.api.representations import shown_terms
-from gateway.catalog.catalog import Candidate, CapsuleEntry, Entry, ModelEntry
+from gateway.catalog.catalog import CapsuleEntry, Entry
 from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import Meter, by_meter
@@ -15,25 +15,23 @@ router = APIRouter(prefix="/v1", tags=["models"])
 
 
 @router.get("/models")
-async def list_models(gateway: Here, all: bool = False) -> dict[str, Any]:
-    """Every model and workflow that can be called now. With `all`, also those that cannot be, and why."""
-    rows = [shown(entry) for entry in gateway.catalog.by_id.values() if all or ready(entry)]
+async def list_models(catalog: Seen, all: bool = False) -> dict[str, Any]:
+    """Every model and workflow that can be called now. With `all`, also those that cannot be, and why.
+
+    With `Tollway-Realm` and credentials of a member: what can be called in that realm.
+    """
+    rows = [shown(entry) for entry in catalog.by_id.values() if all or ready(entry)]
     return {"object": "list", "data": sorted(rows, key=lambda row: str(row["id"]))}
 
 
 @router.get("/models/{name:path}")
-async def show_model(name: str, gateway: Here) -> dict[str, Any]:
+async def show_model(name: str, catalog: Seen) -> dict[str, Any]:
     """One model or workflow by name or CID, and why it cannot be called, if so."""
-    return shown(gateway.catalog.find(name))
+    return shown(catalog.find(name))
 
 
 def ready(entry: Entry) -> bool:
-    return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(public(entry))
-
-
-def public(entry: ModelEntry) -> list[Candidate]:
-    """The providers that serve everybody. Those of a realm are for its members to know."""
-    return [candidate for candidate in entry.candidates if not candidate.realm]
+    return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(entry.candidates)
 
 
 def shown(entry: Entry) -> dict[str, Any]:
@@ -68,10 +66,10 @@ def shown(entry: Entry) -> dict[str, Any]:
                 "refusals": c.health.refusals,
                 "terms": to_hex(c.tariff.id),
             }
-            for c in public(entry)
+            for c in entry.candidates
         ]
         if ready(entry):
-            row["pricing"] = pricing(public(entry)[0].tariff)
+            row["pricing"] = pricing(entry.candidates[0].tariff)
     sponsorship = entry.sponsorship
     if sponsorship is not None and sponsorship.offer_ppm:
         offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}

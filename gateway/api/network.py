@@ -1,4 +1,4 @@
-"""The network: documents, offers, discovery, quotes, the lane and the book of bids."""
+"""The network: documents, offers, realms, discovery, quotes, the lane and the book of bids."""
 
 import asyncio
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from gateway import bounds
 from gateway.api import quotes
-from gateway.api.dependencies import Here, caller_of, shows_credentials
+from gateway.api.dependencies import Anybody, Here, Seen, caller_of, seen_by, shows_credentials
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
@@ -23,7 +23,7 @@ from gateway.upstream import target
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
-from ledger.core.catalog import models
+from ledger.core.catalog import models, realms
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Book
@@ -37,6 +37,7 @@ from ledger.flows.publications import Signed
 from ledger.store.chain import bids, lanes
 from ledger.store.money import postings
 from ledger.store.network import documents
+from ledger.store.network import realms as lists
 
 router = APIRouter(prefix="/v1", tags=["network"])
 
@@ -91,10 +92,13 @@ def _signed_document(body: Document) -> tuple[Document, bytes]:
 
 
 @router.get("/documents/{document_id}")
-async def show_document(document_id: str, gateway: Here) -> Response:
-    """A document's canonical bytes: their sha256 is the id. `Tollway-Signature` is its owner's."""
+async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Response:
+    """A document's canonical bytes: their sha256 is the id. `Tollway-Signature` is its owner's.
+
+    That of a model or workflow that is there in a realm only is shown to its members.
+    """
     found = await gateway.db(lambda session: documents.get(session, cid_digest(document_id)))
-    if found is None:
+    if found is None or not catalog.may_show(found.id, gateway.catalog):
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
     kind = "application/wasm" if found.kind == "glue" else "application/json"
     headers = {"cache-control": "public, immutable"}
@@ -158,6 +162,31 @@ def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:
     return offer, given
 
 
+@router.post("/realms", status_code=201)
+async def publish_realm(request: Request, gateway: Here) -> dict[str, Any]:
+    """Publish the list of a realm's members, signed by its owner, in place of the one with a lower nonce. Who is not on
+    it any more is refused here at once, at the lane's other gateways within GATEWAY_BOOK_SECONDS.
+    """
+    document = await _read_document(request)
+    members = await gateway.db(lambda session: publications.publish_realm(session, document, gateway.domain, now_ms()))
+    gateway.book_changed.set()
+    return {"realm": members.realm, "members": len(members.accounts), "expelled": len(members.expelled)}
+
+
+@router.get("/realms/{owner}/{name}")
+async def show_realm(owner: str, name: str, gateway: Here, caller: Anybody) -> Response:
+    """A realm's list, for its owner: by its signature, or a key of it with `manage`."""
+    realm = f"{owner}/{name}"
+    missing = Refusal(404, "no_such_realm", f"there is no realm {realm!r} of yours: tollway realm make NAME")
+    if not realms.is_name(realm):
+        raise missing
+    require(caller, Act.read_account, Subject(realms.owner_of(realm)), hidden=missing)
+    found = await gateway.db(lambda session: lists.get(session, realm))
+    if found is None:
+        raise missing
+    return Response(found.body, media_type="application/json")
+
+
 @router.post("/discover")
 async def find(request: Request, gateway: Here) -> dict[str, Any]:
     """Models that can do a task, priced for the expected meters; what is missing when there are none."""
@@ -165,14 +194,16 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
     wanted = canon.parse(body)
     canon.check(wanted, "discover", "request")
     caller = await caller_of(request, gateway, body) if shows_credentials(request) else None
+    catalog = await seen_by(request, gateway, caller)
     surface = request.headers.get("tollway-surface")
-    return await discover(gateway, wanted, caller, address(surface) if surface else gateway.operator, now_ms())
+    shown_by = address(surface) if surface else gateway.operator
+    return await discover(gateway, catalog, wanted, caller, shown_by, now_ms())
 
 
 @router.post("/quote")
-async def quote(request: Request, gateway: Here) -> dict[str, Any]:
+async def quote(request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """A signed quote: what a call of a model with these meters costs now, line by line."""
-    return await quotes.quote(gateway, await _read_document(request), now_ms())
+    return await quotes.quote(gateway, catalog, await _read_document(request), now_ms())
 
 
 @router.get("/lane")

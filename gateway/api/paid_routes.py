@@ -19,9 +19,10 @@ from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
-from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
+from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
-from gateway.catalog.catalog import CapsuleEntry, Entry
+from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
+from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal, internal
@@ -32,8 +33,7 @@ from gateway.payment import x402
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
-from gateway.workflow.plan import Plan
-from ledger.core.pricing.eligibility import RoutePreferences
+from gateway.workflow.plan import Plan, Scope
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import NO_KEY, Digest, call_id, to_hex
@@ -90,7 +90,7 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
         response, end, code = refused_response(broken), "refused", broken.code
     finally:
         gateway.open_calls -= client.is_open_call
-    if code:
+    if code and client.model is not None:
         gateway.metrics.refusals.labels(code).inc()
     if client.is_open_call:
         client.sender.settle(served=end != "refused")
@@ -108,23 +108,24 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     if by_x402 and x402.HEADER not in headers:
         raise await _price(gateway, path, client)
+    payment, settled = None, Headers()
     if by_x402:
         payment = x402.read(gateway, headers[x402.HEADER], now)
         with gateway.payments.place(to_hex(payment.payer)):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-        ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
-        name = idempotency_key(headers) or payment.key
-        identity = call_id(gateway.lane, payment.payer, NO_KEY, path, name)
+        caller, keyed = Caller(payment.payer), True
+        identity = call_id(gateway.lane, payment.payer, NO_KEY, path, idempotency_key(headers) or payment.key)
         settled = [x402.settled(gateway, payment)]
-        request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
         _open(gateway, client)
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-        ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
-        request = Request(client, ask, caller, identity, keyed, preferences, now)
-    entry = gateway.catalog.find(ask.model)
-    client.model = entry.name
+    realm = realm_named(headers, caller.key)
+    catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
+    ask, preferences = _read(catalog, path, headers, body), routing.preferences_of(headers, catalog.realm)
+    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm)
+    entry = catalog.find(ask.model)
+    client.model = entry.name if not catalog.realm else None
     if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
         raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     if not request.keyed:
@@ -137,20 +138,22 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
     headers = client.headers
     with gateway.unpaid_bodies.place(client.sender.address):
         body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
+    catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
-        ask = _read(gateway, path, headers, body)
+        ask = _read(catalog, path, headers, body)
     else:
-        ask = _longest(gateway, path, headers, body)
-    route = await _route(gateway, gateway.catalog.find(ask.model), ask, routing.preferences_of(headers))
+        ask = _longest(catalog, path, headers, body)
+    scope = Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm))
+    route = await _route(scope, catalog.find(ask.model), ask)
     return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
 
 
-def _longest(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
+def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
     """The dearest request that begins like this, is as long as it says, and is not read to its end."""
     length, named = headers.get(b"content-length", b""), NAMED.search(beginning, 0, bounds.UNPAID_BODY_BYTES)
     if path not in OPENAI or named is None or not length.isdigit() or int(length) > bounds.PAID_BODY_BYTES:
         raise too_large(bounds.UNPAID_BODY_BYTES)
-    entry = gateway.catalog.find(named[1].decode(errors="replace"))
+    entry = catalog.find(named[1].decode(errors="replace"))
     if isinstance(entry, CapsuleEntry):
         raise too_large(bounds.UNPAID_BODY_BYTES)
     return Ask(path, entry.name, beginning.ljust(int(length), b" "), limit=entry.context_tokens)
@@ -195,8 +198,9 @@ async def _make(
     this fingerprint.
     """
     ask, caller, now = request.ask, request.caller, request.started
-    entry = gateway.catalog.find(ask.model)
-    route = await _route(gateway, entry, ask, request.preferences)
+    catalog = request.catalog(gateway)  # again: it may have waited for its lock
+    entry = catalog.find(ask.model)
+    route = await _route(Scope(gateway, catalog, request.preferences), entry, ask)
     if request.payment is not None:
         assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
@@ -221,7 +225,7 @@ async def _make(
             referral.end(charged=bool(signed))
 
 
-def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
+def _read(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
     """The request in a body, by its route's protocol."""
     if path.startswith(INFER_HEAD):
         length = headers.get(b"inference-header-content-length", b"")
@@ -231,16 +235,16 @@ def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: byt
     if path in OPENAI:
         return openai.read(path, body)
     if path == invoke.PATH:
-        return invoke.read(gateway.catalog, body)
+        return invoke.read(catalog, body)
     model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
     return inference_v2.read(model, body, headers.get(b"inference-header-content-length"))
 
 
-async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePreferences) -> Route | Plan:
+async def _route(scope: Scope, entry: Entry, ask: Ask) -> Route | Plan:
     """A request's possible providers, or its workflow's plan: both know the most it can cost."""
     if isinstance(entry, CapsuleEntry):
-        return await workflows.plan(gateway, entry, ask, preferences)
-    return calls.find_route(gateway, entry, ask, preferences)
+        return await workflows.plan(scope, entry, ask)
+    return calls.find_route(scope.gateway, scope.catalog, entry, ask, scope.preferences)
 
 
 def _check_open(gateway: Gateway) -> None:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.call import routing
-from gateway.catalog.catalog import CapsuleEntry, ModelEntry
+from gateway.catalog.catalog import CapsuleEntry, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.workflow import plan as planning
-from gateway.workflow.plan import Plan, PlannedStep
+from gateway.workflow.plan import Plan, PlannedStep, Scope
 from ledger.core.pricing import workflows
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import Tariff
@@ -22,12 +22,12 @@ from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import offer_hash, signing_digest
 
 LASTS_SECONDS = 60
-FIELDS = frozenset(("model", "meters", "max_price", "tiers", "realm", "near_ms"))
+FIELDS = frozenset(("model", "meters", "max_price", "tiers", "near_ms"))
 
 
-async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """Answer {"model", "meters"?, "max_price"?, "tiers"?, "realm"?, "near_ms"?} with a signed quote of a route drawn
-    for it.
+async def quote(gateway: Gateway, catalog: Catalog, wanted: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """Answer {"model", "meters"?, "max_price"?, "tiers"?, "near_ms"?} with a signed quote of a route drawn for it, of
+    what there is in a catalog.
     """
     unknown = sorted(wanted.keys() - FIELDS)
     if unknown:
@@ -36,11 +36,12 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
     if not isinstance(name, str) or not isinstance(expected, dict):
         raise Refusal(400, "invalid_request", "a quote needs `model`, and `meters` by name", param="model")
     units = meters.units(expected)
-    preferences = routing.preferences_in(wanted)
-    entry = gateway.catalog.find(name)
+    preferences = routing.preferences_in(wanted, catalog.realm)
+    entry = catalog.find(name)
     if isinstance(entry, CapsuleEntry):
-        await planning.fetch_glue(gateway, entry)
-        plan = planning.plan(gateway, entry, None, 0, preferences)
+        scope = Scope(gateway, catalog, preferences)
+        await planning.fetch_glue(scope, entry)
+        plan = planning.plan(scope, entry, None, 0)
         parts = _workflow(gateway, plan, units)
         planning.check_price(entry, int(parts["hold"]), preferences)
     else:

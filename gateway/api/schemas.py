@@ -64,7 +64,8 @@ class BudgetBody(Strict):
 
 class KeyLimits(Strict):
     """The limits and rights of a key. `rate` is calls a minute. `manage`: it may do all that the account may, but spend
-    above the voucher. `delegate`: it may make sub-keys within its limits.
+    above the voucher. `delegate`: it may make sub-keys within its limits. `realm` is where its calls run unless
+    `Tollway-Realm` says otherwise: a realm's name, or a token of it.
     """
 
     label: str = Field(default="", max_length=200, pattern=NO_NUL)
@@ -74,6 +75,7 @@ class KeyLimits(Strict):
     models: list[str] | None = Field(default=None, max_length=1000)
     expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")
     rights: list[Literal["manage", "delegate"]] = Field(default=[], max_length=2)
+    realm: str | None = Field(default=None, max_length=300, pattern=NO_NUL)
 
 
 class KeyBody(KeyLimits):

@@ -16,7 +16,7 @@ from ledger.core.accounts import beancount, statements
 from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.accounts.statements import Movement, Row
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, cid_digest, to_hex
 from ledger.core.values.meters import quoted, used
 from ledger.flows import reports
 from ledger.flows.reports import Page
@@ -58,6 +58,8 @@ async def statement(  # noqa: PLR0913
     subject = await _subject(gateway, model) if model else None
     query = reports.Query(gateway.lane, who, Period(first, to), roles, subject)
     page = await gateway.db(lambda session: reports.statement(session, query, cursor, limit))
+    if subject is not None and not page.rows and not cursor and subject not in gateway.catalog.by_id:
+        raise _unknown(model)  # it may be in a realm: that is not theirs to know
     headers = {"tollway-next": page.next} if page.next else {}
     if format == "csv":
         return Response(_csv(page, header=not cursor), media_type="text/csv", headers=headers)
@@ -69,15 +71,18 @@ async def statement(  # noqa: PLR0913
 
 
 async def _subject(gateway: Here, model: str) -> Digest:
-    """A model's id from its CID or its name."""
+    """A model's id from its CID or its name. An unknown name has an id that nothing has, and takes as long."""
     try:
         return cid_digest(model)
     except Rejected:
         known = await gateway.db(documents.everything)
     ids = [document.id for document in known if document.name == model]
-    if not ids:
-        raise Refusal(404, "no_such_model", f"there is no model {model}", param="model")
-    return ids[-1]
+    return ids[-1] if ids else ZERO_DIGEST
+
+
+def _unknown(model: str) -> Refusal:
+    message = f"there is no model {model} that this account paid for, or earned with"
+    return Refusal(404, "no_such_model", message, param="model")
 
 
 def _json(page: Page, who: Address) -> bytes:

@@ -71,6 +71,12 @@ class Request(msgspec.Struct, frozen=True):
     payment: Payment | None = None
     extra_headers: Headers = []
     """Headers the answer carries beside its own."""
+    realm: str = ""
+    """The realm it is to be made in, as it names it."""
+
+    def catalog(self, gateway: Gateway) -> Catalog:
+        """The catalog that its caller sees now."""
+        return gateway.catalog_for(self.caller.consumer, self.realm, now_ms()) if self.realm else gateway.catalog
 
     def billing(self, gateway: Gateway, catalog: Catalog, model: str) -> Billing:
         """The billing of this request as one call of a model or workflow, in the epoch of its catalog."""
@@ -86,6 +92,7 @@ class Request(msgspec.Struct, frozen=True):
             key_id=key.id if key is not None else None,
             allowance=self.caller.allowance(model, self.started + gateway.lane_state.clock_ms),
             lock=self.call_id if self.keyed else None,
+            realm=catalog.realm,
         )
 
 
@@ -169,7 +176,8 @@ class Call(msgspec.Struct):
         """Note that a candidate did not serve: beside the receipt and in the metrics. `book_failures` marks it."""
         self.failures.append((candidate, failure))
         self.billing.attempts.append({"provider": to_hex(candidate.provider), "failed": failure.kind})
-        gateway.metrics.failed(self.billing.model, candidate.provider, failure.kind)
+        if not candidate.realm:
+            gateway.metrics.failed(self.billing.model, candidate.provider, failure.kind)
 
     def book_failures(self, gateway: Gateway, served: bool) -> None:
         """Mark the nodes that did not serve, once it is known whether another one did. Those that failed are probed,
@@ -191,8 +199,11 @@ class Call(msgspec.Struct):
         if self.referral is not None:
             tariff = await self.referral.terms(tariff)
         draft = self.billing.draft(tariff, served)
+        dues = [(self.hold, draft.receipt.charge)]
+        if candidate.realm:
+            return await billing.charge(gateway.receipt_log, (draft,), dues, None)
         count = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
-        return await billing.charge(gateway.receipt_log, (draft,), [(self.hold, draft.receipt.charge)], count)
+        return await billing.charge(gateway.receipt_log, (draft,), dues, count)
 
     def release(self) -> None:
         """Give the hold back, unless a charge is under way or made."""
@@ -200,7 +211,7 @@ class Call(msgspec.Struct):
             self.hold.release()
 
 
-def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
+def find_route(gateway: Gateway, catalog: Catalog, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
     """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
     if ask.protocol not in entry.protocols:
         spoken = ", ".join(sorted(entry.protocols))
@@ -213,7 +224,7 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     sold_by_image = any(Meter.input_image in one.tariff.metered for one in entry.candidates)
     images = ask.most_images if sold_by_image else 0  # a long body is searched only where it matters
     most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images)
-    return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most), most)
+    return Route(catalog, entry, routing.eligible(entry, preferences, most), most)
 
 
 def late(gateway: Gateway) -> float:

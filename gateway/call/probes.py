@@ -45,8 +45,7 @@ async def send_due(gateway: Gateway) -> None:
     if gateway.draining or not gateway.receipt_log.healthy or gateway.refusal() is not None:
         return
     for provider, subject in unwell.take(steady_ms(), MOST_AT_ONCE - len(unwell.probes)):
-        entry = gateway.catalog.by_id.get(subject)
-        if isinstance(entry, ModelEntry):
+        for entry in gateway.catalog.everywhere(subject):
             for candidate in entry.candidates:
                 if candidate.provider == provider:
                     task = asyncio.create_task(_probe(gateway, entry, candidate))
@@ -64,7 +63,8 @@ async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> N
         log.error("probe_broke", extra={"provider": to_hex(candidate.provider), "reason": str(error)})
     else:
         log.info("node_probed", extra={"provider": to_hex(candidate.provider), "model": entry.name, "result": result})
-    gateway.metrics.probed(candidate.provider, result)
+    if not candidate.realm:
+        gateway.metrics.probed(candidate.provider, result)
     if health.wants_probe:
         gateway.unwell.add((candidate.provider, candidate.subject), health)
 
@@ -104,6 +104,7 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
         model=entry.name,
         salt=os.urandom(16),
         started=now,
+        realm=candidate.realm,
     )
     return Call(ask, most_units(len(ask.body), 1, MOST_ANSWER_BYTES, MOST_SECONDS), billing, iter((candidate,)))
 

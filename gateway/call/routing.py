@@ -15,28 +15,28 @@ from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
 
 
-def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
-    """The consumer's limits for the route, in the headers of a call."""
-    price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
+def preferences_of(headers: Mapping[bytes, bytes], realm: str) -> RoutePreferences:
+    """The consumer's limits for the route, in the headers of a call in a realm that it belongs to, or in none."""
+    price = headers.get(b"tollway-max-price")
     tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
-    if price is None and realm is None and tiers is None and near is None:
+    if price is None and not realm and tiers is None and near is None:
         return ANY
     names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
     limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
     if near is not None and not near.isdigit():
         raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
     near_ms = int(near) if near is not None else None
-    return RoutePreferences(limit, (realm or b"").decode("latin-1"), names, near_ms=near_ms)
+    return RoutePreferences(limit, realm, names, near_ms=near_ms)
 
 
-def preferences_in(wanted: Mapping[str, Any]) -> RoutePreferences:
+def preferences_in(wanted: Mapping[str, Any], realm: str) -> RoutePreferences:
     """The same in the JSON of a discovery or quote request, which can limit the latency too."""
     limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
-    tiers, realm, near_ms = wanted.get("tiers", []), wanted.get("realm", ""), wanted.get("near_ms")
+    tiers, near_ms = wanted.get("tiers", []), wanted.get("near_ms")
     if near_ms is not None and type(near_ms) is not int:
         raise Refusal(400, "invalid_request", "near_ms is a round trip in whole ms", param="near_ms")
-    if not isinstance(realm, str) or not isinstance(tiers, list) or not all(isinstance(one, str) for one in tiers):
-        raise Refusal(400, "invalid_request", "tiers is a list of texts, realm a text", param="tiers")
+    if not isinstance(tiers, list) or not all(isinstance(one, str) for one in tiers):
+        raise Refusal(400, "invalid_request", "tiers is a list of texts", param="tiers")
     return RoutePreferences(limit, realm, frozenset(tiers), wanted.get("max_latency_ms"), near_ms)
 
 
@@ -48,7 +48,7 @@ def eligible(entry: ModelEntry, preferences: RoutePreferences, most: Units) -> l
         return eligibility.eligible(entry.candidates, preferences, lambda one: one.tariff.hold(most))
     except NoneFits as none:
         facts = {"tiers": sorted({c.tier for c in entry.candidates}), "candidates": len(entry.candidates)}
-        message = f"no provider of {entry.name} is in the realm or tiers"
+        message = f"no provider of {entry.name} is in the tiers and near enough"
         raise Refusal(404, "no_provider_fits", message, facts=facts) from none
     except (AboveLimit, AllPaused) as none:
         raise refusal_of(entry.name, none) from none

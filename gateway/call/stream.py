@@ -225,7 +225,7 @@ class _Streaming:
             signed = await call.charge(gateway, candidate, served)
         except TollwayError as error:
             return (), error
-        if signed:
+        if signed and self.client.model is not None:
             gateway.metrics.first_token(self.client.model, self.first_token_ms)
         return signed, None
 

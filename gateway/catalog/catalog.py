@@ -1,18 +1,22 @@
 """The catalog: what can be called this epoch, which providers serve it, and on which terms. Frozen; replaced whole.
 
 If a bid, an offer or a stake is missing, the model cannot be called, and its entry says why. No price has a default.
+
+There is one catalog of what is offered to everybody, and one for each realm. What is offered in a realm is in its own
+catalog alone, so that whoever does not belong to the realm cannot be told of it.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway import bounds
 from gateway.call.health import Health
 from gateway.errors import Refusal
 from gateway.upstream.target import Target
-from ledger.core.catalog.capsules import Capsule
+from ledger.core.catalog.capsules import Capsule, Step
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.realms import Members
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import Address, Digest
@@ -83,12 +87,24 @@ Entry = ModelEntry | CapsuleEntry
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All models and workflows in one epoch, also those that cannot be called."""
+    """All models and workflows in one epoch, also those that cannot be called: outside of every realm, or in one.
+
+    A realm's catalog has the models that are offered in it, the workflows for everybody, and those for its members.
+    """
 
     epoch: int
     book_root: Digest
     by_id: Mapping[Digest, Entry]
     by_name: Mapping[str, Entry]
+    realm: str = ""
+    members: Members | None = None
+    """The realm's list, if it has one."""
+    outside: "Catalog | None" = field(default=None, compare=False, repr=False)
+    """A realm's: the catalog for everybody."""
+    hidden: frozenset[Digest] = frozenset()
+    """Models and workflows that are there in realms only."""
+    inside: Mapping[str, "Catalog"] = field(default_factory=dict, compare=False, repr=False)
+    """The catalogs of the realms by name. A realm's has none."""
 
     def find(self, name: str) -> Entry:
         """A model or capsule by `@org/name`, `@org/name@version` or CID. Refused when there is none."""
@@ -106,6 +122,25 @@ class Catalog:
         short = difflib.get_close_matches(name.rpartition("/")[2], list(last.values()), n=3, cutoff=0.5)
         return (whole + [known for known in named if last[known] in short and known not in whole])[:3]
 
+    def nothing_in(self, realm: str) -> "Catalog":
+        """A realm's catalog for who does not belong to it, whether there is such a realm or not."""
+        return Catalog(self.epoch, self.book_root, {}, {}, realm)
+
+    def of_step(self, capsule: Capsule, step: Step) -> "Catalog":
+        """Where a workflow's step runs: here; but outside, if its capsule names a realm and the step does not."""
+        return self.outside if capsule.realm and not step.realm and self.outside is not None else self
+
+    def may_show(self, document: Digest, public: "Catalog") -> bool:
+        """Whether who sees this catalog may see a document: it is in it, or for everybody."""
+        return document not in public.hidden or document in self.by_id
+
+    def everywhere(self, subject: Digest) -> Iterator[ModelEntry]:
+        """A model for everybody, and in each realm that it is offered in: for what no caller is shown."""
+        for catalog in (self, *self.inside.values()):
+            entry = catalog.by_id.get(subject)
+            if isinstance(entry, ModelEntry):
+                yield entry
+
     def models(self) -> list[ModelEntry]:
         return [entry for entry in self.by_id.values() if isinstance(entry, ModelEntry)]
 
@@ -115,6 +150,11 @@ class UnknownModel(Refusal):
 
     def __init__(self, catalog: Catalog, name: str, near: Sequence[str] = ()) -> None:
         hint = f"; the nearest are {', '.join(near)}" if near else ""
+        if catalog.realm:
+            hint = (
+                f" for you in the realm {catalog.realm}{hint}. If you should belong to it, its owner admits you: "
+                "tollway realm admit, or tollway realm token"
+            )
         facts = {"nearest": list(near)}
         super().__init__(404, "model_not_found", f"there is no model {name!r}{hint}", param="model", facts=facts)
         self._catalog, self._name = catalog, name

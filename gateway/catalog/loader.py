@@ -1,6 +1,8 @@
-"""Loads the catalog of an epoch: documents, bids, offers, stakes. `core.pricing.terms` says who is paid."""
+"""Loads the catalogs of an epoch: documents, bids, offers, stakes, realms. `core.pricing.terms` says who is paid."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 from sqlmodel import Session
@@ -10,11 +12,12 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
 from gateway.upstream import target
-from ledger.core.catalog import models, names
+from ledger.core.catalog import models, names, realms
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
+from ledger.core.catalog.realms import Members
 from ledger.core.pricing import commissions, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import BidInForce, Book
@@ -22,14 +25,15 @@ from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.terms import Market, Operator
 from ledger.core.values.atoms import Ppm
 from ledger.core.values.call_heads import common_secret
-from ledger.core.values.documents import Document
+from ledger.core.values.documents import Document, parse
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, cid
+from ledger.core.values.ids import Address, Digest, address, cid
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
 from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
+from ledger.store.network import realms as lists
 from ledger.store.network.documents import Stored
 
 Credentials = Mapping[tuple[Address, Digest], bytes]
@@ -44,23 +48,19 @@ class CatalogLoader:
         self._secrets: dict[Address, bytes] = {}
         self._health: dict[tuple[Address, Digest], Health] = {}
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
+        self._lists: dict[bytes, Members] = {}
         self._stored_terms: set[Digest] = set()
 
     def load(self, session: Session, epoch: int, operator: Operator, credentials: Credentials) -> Catalog:
         """The catalog of an epoch. Its terms are stored before it is returned, so that receipts may name them."""
         book = bids.book(session, epoch) or epochs.freeze(bids.placed_until(session, epoch), epoch)
         loading = _Loading(self, session, book, operator, credentials)
-        called = loading.meanings()
-        shown = names.shown(called)
-        entries: dict[Digest, Entry] = {}
-        for key, one in loading.market.published.items():
-            name = shown.get(key, cid(key))
-            entries[key] = loading.model(one, name) if isinstance(one, Model) else loading.capsule(one, name)
-        self._store_terms(session, entries.values())
+        for one in loading.market.published.values():
+            loading.place(one)
+        entries = [entry for offered in (loading.public, *loading.inside.values()) for entry in offered.values()]
+        self._store_terms(session, entries)
         self._forget(entries)
-        by_cid = {cid(key): entry for key, entry in entries.items()}
-        by_name = {name: entries[id] for name, id in called.items() if id in entries}
-        return Catalog(epoch, book.root, entries, {**by_cid, **by_name})
+        return loading.catalog()
 
     def health(self, provider: Address, subject: Digest) -> Health:
         return self._health.setdefault((provider, subject), Health())
@@ -75,6 +75,13 @@ class CatalogLoader:
 
     def records(self) -> dict[tuple[Address, Digest], Health]:
         return dict(self._health)
+
+    def members(self, stored: Iterable[lists.Stored]) -> dict[str, Members]:
+        """Realms' lists as values, by the realms' names. Those that were read before are not read again."""
+        self._lists = {
+            one.body: self._lists.get(one.body) or realms.members(parse(one.body), self._domain) for one in stored
+        }
+        return {members.realm: members for members in self._lists.values()}
 
     def parse(self, stored: Stored) -> Model | Capsule | Rejected:
         """A document as a value, or why it is not valid."""
@@ -97,9 +104,9 @@ class CatalogLoader:
         receipt_log.store_terms(session, [one.body for one in new])
         self._stored_terms = {one.id for one in tariffs}
 
-    def _forget(self, entries: Mapping[Digest, Entry]) -> None:
+    def _forget(self, entries: Iterable[Entry]) -> None:
         """Forget what no entry needs. A provider's health outlasts its offer, or it could be made new."""
-        served = [one for one in entries.values() if isinstance(one, ModelEntry)]
+        served = [one for one in entries if isinstance(one, ModelEntry)]
         needed = {(one.provider, one.subject) for entry in served for one in entry.candidates}
         providers = {provider for provider, _ in needed}
         self._secrets = {one: secret for one, secret in self._secrets.items() if one in providers}
@@ -109,7 +116,9 @@ class CatalogLoader:
 
 
 class _Loading:
-    """The rows of one epoch, and the entries they make."""
+    """The rows of one epoch, and the entries they make: of what is for everybody, and of what is `inside` of each realm
+    that a provider serves in.
+    """
 
     def __init__(
         self, loader: CatalogLoader, session: Session, book: Book, operator: Operator, credentials: Credentials
@@ -122,6 +131,15 @@ class _Loading:
         standing = offers.unexpired(session, book.epoch)
         self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute}
         self.sponsors = {(o.subject, o.party): o for o in standing if o.role is not Role.compute}
+        self.realm_of = {key: _realm_of(o) for key, o in self.offers.items()}
+        self.offered_in: dict[Digest, set[str]] = {}
+        for (subject, _), realm in self.realm_of.items():
+            if realms.is_name(realm):
+                self.offered_in.setdefault(subject, set()).add(realm)
+        named = {realm for offered in self.offered_in.values() for realm in offered}
+        self.lists = loader.members(lists.of(session, named)) if named else {}
+        self.public: dict[Digest, Entry] = {}
+        self.inside: dict[str, dict[Digest, Entry]] = {realm: {} for realm in named}
         parsed = {stored.id: loader.parse(stored) for stored in self.published}
         self.market = Market(
             operator=operator,
@@ -131,42 +149,94 @@ class _Loading:
             owners=parties.model_owners(session, book.epoch),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
+        documented = [
+            (one.id, self.market.published[one.id]) for one in self.published if one.id in self.market.published
+        ]
+        self.names = (
+            names.of_documents((id, one.document) for id, one in documented)
+            if operator.private
+            else organisations.everything(session)
+        )
+        self.speakers = organisations.speakers(session)
 
-    def meanings(self) -> dict[str, Digest]:
-        """The id of each name: by the Registry, or where there is none by the documents, in their order."""
+    def place(self, one: Model | Capsule) -> None:
+        """Make the entries of a model or workflow, where it is to be seen."""
+        if isinstance(one, Capsule):
+            entry = self.capsule(one)
+            if not one.realm:
+                self.public[one.id] = entry
+            elif one.realm in self.inside and self.is_listed(one.realm, entry.owner):
+                self.inside[one.realm][one.id] = entry
+            return
+        offered = {realm: self.model(one, realm) for realm in self.offered_in.get(one.id, ())}
+        for realm, inner in offered.items():
+            self.inside[realm][one.id] = inner
+        outer = self.model(one)
+        if outer.candidates or not any(self.is_of_realm(realm, inner) for realm, inner in offered.items()):
+            self.public[one.id] = outer
+
+    def is_of_realm(self, realm: str, entry: ModelEntry) -> bool:
+        """Whether a model that nobody serves outside is the realm's own: served there now, or its owner belongs to it.
+
+        So nobody hides another's model by an offer that serves nothing.
+        """
+        return bool(entry.candidates) or self.is_listed(realm, entry.owner)
+
+    def is_listed(self, realm: str, account: Address) -> bool:
+        return realms.is_listed(realm, self.lists.get(realm), account)
+
+    def catalog(self) -> Catalog:
+        """The catalog for everybody, with those of the realms."""
+        epoch, root, inside = self.market.book.epoch, self.market.book.root, dict[str, Catalog]()
+        hidden = frozenset(self.market.published.keys() - self.public.keys())
+        called = self.meanings(lambda id: id not in hidden)
+        by_id, by_name = _named(self.public, called)
+        public = Catalog(epoch, root, by_id, by_name, hidden=hidden, inside=inside)
+        shared = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
+        shared_names = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
+        for realm, own in self.inside.items():
+            own_id, own_name = _named(own, self.meanings(own.__contains__))
+            ids: Mapping[Digest, Entry] = ChainMap(own_id, dict[Digest, Entry](shared))
+            called_here: Mapping[str, Entry] = ChainMap(own_name, dict[str, Entry](shared_names))
+            inside[realm] = Catalog(epoch, root, ids, called_here, realm, self.lists.get(realm), public)
+        return public
+
+    def meanings(self, is_here: Callable[[Digest], bool]) -> dict[str, Digest]:
+        """The id of each name of what is here: by the Registry, or where there is none by the documents, in their
+        order. A version's name is held by its first id wherever that is.
+        """
+        held: dict[str, Digest] = {}
+        for one in self.names:
+            held.setdefault(str(one.name), one.id)
+        published = [one for one in self.names if is_here(one.id) and held[str(one.name)] == one.id]
         market = self.market
-        if market.operator.private:
-            documented = [stored for stored in self.published if stored.id in market.published]
-            published = names.of_documents((one.id, market.published[one.id].document) for one in documented)
-        else:
-            published = organisations.everything(self.session)
-        speakers = organisations.speakers(self.session)
 
         def is_own(one: Published) -> bool:
             owner = market.owners.get(one.id)
-            return market.operator.private or owner in speakers.get(one.name.organisation, ())
+            return market.operator.private or owner in self.speakers.get(one.name.organisation, ())
 
         return names.meanings(published, lambda id: terms.is_on_sale(market, id), is_own)
 
-    def model(self, model: Model, name: str) -> ModelEntry:
+    def model(self, model: Model, realm: str = "") -> ModelEntry:
+        """A model with the providers that offer it in a realm, or to everybody."""
         capabilities = model.document["capabilities"]
         context = max((one.get("context_tokens", 0) for one in capabilities), default=0) or None
         protocols = frozenset(one["protocol"] for one in model.document["interfaces"])
         try:
             lines = terms.model_lines(self.market, model)
-            candidates, owner = self.candidates(model, lines), lines[0].party
+            candidates, owner = self.candidates(model, lines, realm), lines[0].party
         except Rejected as rejected:
             owner = self.market.owners.get(model.id, model.owner)
-            return ModelEntry(model, name, owner, (), context, protocols, rejected.message)
+            return ModelEntry(model, cid(model.id), owner, (), context, protocols, rejected.message)
         sponsor = self.sponsorship(model.id, owner)
-        return ModelEntry(model, name, owner, candidates, context, protocols, sponsorship=sponsor)
+        return ModelEntry(model, cid(model.id), owner, candidates, context, protocols, sponsorship=sponsor)
 
     def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
         stored = self.sponsors.get((subject, owner))
         offer = orjson.loads(stored.body) if stored is not None else None
         return commissions.sponsorship(owner, offer, ppm, window_calls)
 
-    def candidates(self, model: Model, lines: Sequence[Line]) -> tuple[Candidate, ...]:
+    def candidates(self, model: Model, lines: Sequence[Line], realm: str) -> tuple[Candidate, ...]:
         """The providers that can serve a model. Rejected, with the reason of each, when there is none."""
         bidders = self.market.book.bidders(model.id, Role.compute)
         if not bidders:
@@ -174,6 +244,8 @@ class _Loading:
         found, problems = [], []
         for row in bidders:
             try:
+                if self.realm_of.get((model.id, row.party), "") != realm:  # as if that offer were not there
+                    raise _no_offer(row.party)
                 found.append(self.candidate(model, row, lines))
             except Rejected as rejected:
                 problems.append(rejected.message)
@@ -184,11 +256,15 @@ class _Loading:
     def candidate(self, model: Model, row: BidInForce, lines: Sequence[Line]) -> Candidate:
         offer = self.offers.get((model.id, row.party))
         if offer is None or not offer.url:
-            raise Rejected(f"0x{row.party.hex()} has no standing offer")
+            raise _no_offer(row.party)
         document: Document = orjson.loads(offer.body)
         serving = document.get("serve") or {}
+        realm = serving.get("realm", "")
         capacity = terms.capacity(self.market, row.party, offer.capacity)
         server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
+        realms.check_tier(offer.tier, realm)
+        if realm:
+            self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
         measured = self.measured.get((row.party, model.id))
@@ -205,16 +281,42 @@ class _Loading:
             capacity=capacity,
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
-            realm=serving.get("realm", ""),
+            realm=realm,
             secret=self.loader.secret(row.party, document),
             health=health,
         )
 
-    def capsule(self, one: Capsule, name: str) -> CapsuleEntry:
+    def check_node(self, realm: str, provider: Address, server: target.Target) -> None:
+        """Rejected unless a provider is on its realm's list, and the party whose tunnel it names, if it names one."""
+        for account in (provider, address(server.host) if server.scheme == target.TUNNEL else provider):
+            if not self.is_listed(realm, account):
+                raise Rejected(f"0x{account.hex()} is not on the list of {realm}")
+
+    def capsule(self, one: Capsule) -> CapsuleEntry:
         try:
             stated, owner = terms.of_capsule(self.market, one), terms.weaver_of(self.market, one)
         except Rejected as rejected:
-            return CapsuleEntry(one, name, self.market.owners.get(one.id, one.weaver), None, None, rejected.message)
+            owner = self.market.owners.get(one.id, one.weaver)
+            return CapsuleEntry(one, cid(one.id), owner, None, None, rejected.message)
         sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
         root, sub = compile_terms(stated.root), compile_terms(stated.sub)
-        return CapsuleEntry(one, name, owner, root, sub, sponsorship=sponsor)
+        return CapsuleEntry(one, cid(one.id), owner, root, sub, sponsorship=sponsor)
+
+
+def _named(
+    entries: Mapping[Digest, Entry], called: Mapping[str, Digest]
+) -> tuple[dict[Digest, Entry], dict[str, Entry]]:
+    """Entries by id, each with the name it is listed by; and by CID and by what they are `called`."""
+    shown = names.shown(called)
+    by_id: dict[Digest, Entry] = {key: replace(one, name=shown.get(key, cid(key))) for key, one in entries.items()}
+    by_cid = {cid(key): one for key, one in by_id.items()}
+    return by_id, {**by_cid, **{name: by_id[id] for name, id in called.items() if id in by_id}}
+
+
+def _realm_of(offer: offers.Stored) -> str:
+    """The realm that an offer names, or ""."""
+    return (orjson.loads(offer.body).get("serve") or {}).get("realm", "") if b'"realm"' in offer.body else ""
+
+
+def _no_offer(provider: Address) -> Rejected:
+    return Rejected(f"0x{provider.hex()} has no standing offer")

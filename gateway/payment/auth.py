@@ -147,6 +147,13 @@ class Authenticator:
             raise _missing()
         return await self._by_key(secret[7:].strip(), now)
 
+    async def known(self, headers: Mapping[bytes, bytes], now: int) -> Caller | None:
+        """The caller whose key these headers show, None if they show none, for what no rate counts."""
+        secret = headers.get(b"authorization", b"")
+        if secret[:10].lower() != b"bearer " + PREFIX:
+            return None
+        return (await self._by_hash(hashlib.sha256(secret[7:].strip()).digest(), now)).caller
+
     def knows(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether these headers show a key that was good lately."""
         return hashlib.sha256(headers.get(b"authorization", b"")[7:].strip()).digest() in self._known
@@ -169,17 +176,22 @@ class Authenticator:
             self._looking.pop(hashed, None)
 
     async def _by_key(self, secret: bytes, now: int) -> Caller:
-        hashed, at = hashlib.sha256(secret).digest(), steady_ms()
+        known = await self._by_hash(hashlib.sha256(secret).digest(), now)
+        if known.limited:
+            self._throttle(known.line, steady_ms())
+        self._used[known.line[0].id] = now
+        return known.caller
+
+    async def _by_hash(self, hashed: bytes, now: int) -> _Known:
+        """A key that is good now. Refused otherwise."""
+        at = steady_ms()
         known = self._known.get(hashed)
         if known is None or at - known.seen_at >= self._fresh_ms:
             known = await self._looked_up(hashed, at)
         refused = permissions.refusal(known.line, now)
         if refused is not None:
             raise Refusal(401, "invalid_api_key", refused)
-        if known.limited:
-            self._throttle(known.line, at)
-        self._used[known.line[0].id] = now
-        return known.caller
+        return known
 
     def used(self) -> dict[str, int]:
         """The keys that were used since this was asked last, and when (ms)."""

@@ -54,7 +54,7 @@ class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
     `allowance` is what it is taken of where a key's budget bounds it. `attempts` are those that did not serve. `lock`
-    is the locked call that the consumer sent.
+    is the locked call that the consumer sent. What runs in a `realm` is in no metric: everybody may read those.
     """
 
     call_id: Digest
@@ -69,6 +69,7 @@ class Billing(msgspec.Struct):
     parent: Digest = ZERO_DIGEST
     attempts: list[dict[str, Any]] = []
     lock: Digest | None = None
+    realm: str = ""
 
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""
@@ -105,7 +106,7 @@ async def charge(
     receipt_log: ReceiptLog,
     drafts: tuple[Draft, ...],
     dues: Sequence[tuple[Hold, Atoms]],
-    count: Callable[[], None],
+    count: Callable[[], None] | None,
 ) -> tuple[Signed, ...]:
     """Make the receipts durable, all or none, and take each hold's due from it; release the holds when that fails.
 
@@ -120,7 +121,7 @@ async def charge(
     def settle(durable: bool) -> None:
         for hold, due in dues:
             hold.settle(due if durable else 0)
-        if durable:
+        if durable and count is not None:
             count()
 
     return await receipt_log.append(drafts, settle)

@@ -149,6 +149,7 @@ class ReceiptLog:
                 break
             except (Unavailable, Conflict) as still:
                 log.warning("receipt_log_unreachable", extra={"reason": still.message})
+                self._detach()  # now: the library has closed the socket, and its number is soon another's
                 await asyncio.sleep(RETRY_SECONDS)
         return [results.get(at, gone) for at in range(len(bundles))]
 

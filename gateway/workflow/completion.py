@@ -26,12 +26,11 @@ from gateway.payment.billing import Billing, Served, charge
 from gateway.payment.leases import Hold
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
-from gateway.workflow.plan import Plan, PlannedStep
+from gateway.workflow.plan import Plan, PlannedStep, Scope
 from gateway.workflow.run import Execution, ServedCall
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
-from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
@@ -93,7 +92,8 @@ class Holds:
 
         def count() -> None:
             for call, draft in (*bonded, *drafts):
-                gateway.metrics.charged(call.billing.model, call.served.provider, draft.receipt)
+                if not call.billing.realm:
+                    gateway.metrics.charged(call.billing.model, call.served.provider, draft.receipt)
 
         receipts = tuple(draft for _, draft in (*bonded, *drafts))
         signed = await charge(gateway.receipt_log, receipts, dues, count)
@@ -126,15 +126,13 @@ async def _bond(gateway: Gateway, plan: Plan, weaver: Address, amount: int) -> H
         ) from refused
 
 
-async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences) -> Plan:
+async def plan(scope: Scope, entry: CapsuleEntry, ask: Ask) -> Plan:
     """The plan of a chat request to a workflow. Refused above the consumer's largest price."""
     if ask.path != CHAT:
         raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
-    await planning.fetch_glue(gateway, entry)
-    fresh = gateway.catalog.by_id.get(entry.id)  # an epoch may have begun meanwhile: plan by one catalog
-    entry = fresh if isinstance(fresh, CapsuleEntry) else entry
-    plan = planning.plan(gateway, entry, ask.json, len(ask.body), preferences)
-    planning.check_price(entry, plan.price, preferences)
+    await planning.fetch_glue(scope, entry)
+    plan = planning.plan(scope, entry, ask.json, len(ask.body))
+    planning.check_price(entry, plan.price, scope.preferences)
     return plan
 
 

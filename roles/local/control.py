@@ -41,13 +41,18 @@ def wait(folder: NetworkFolder, names: Iterable[str]) -> None:
     for name in names:
         well = folder.path / "well" / name
 
-        def is_decided(name: str = name, well: Path = well) -> bool:
-            return well.exists() or failures(folder, name) >= HOPELESS
+        def hopeless() -> str | None:
+            return next((one for one in names if failures(folder, one) >= HOPELESS), None)
+
+        def is_decided(well: Path = well) -> bool:
+            return well.exists() or hopeless() is not None
 
         with output.working(f"starting {name}"):
             output.wait_until(is_decided, wanted[name].start_seconds, PAUSE_SECONDS)
         if not well.exists():
-            raise Unavailable(f"{name} did not start. Its log ends:\n{tail(folder, name)}", log=str(folder.log(name)))
+            failed = hopeless() or name  # one may wait for another, and that one has the reason
+            said = f"{failed} did not start. Its log ends:\n{tail(folder, failed)}"
+            raise Unavailable(said, log=str(folder.log(failed)))
 
 
 def failures(folder: NetworkFolder, name: str) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
@@ -50,6 +51,7 @@ class Terms:
         for what, said, known in (("tier", self.tier, TIERS), ("output limit", self.output_limit or LIMITS[0], LIMITS)):
             if said not in known:
                 raise Rejected(f"{said!r} is not a valid {what}: use one of {', '.join(known)}")
+        realms.check_tier(self.tier, self.realm)
         return self
 
 
@@ -70,7 +72,7 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
 def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
-    subjects = {name: _until_reachable(partial(context.resolve, name), say) for name in names}
+    subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))

@@ -5,12 +5,13 @@ Each value comes from the option, else from the environment, else from the file 
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from ledger.core.catalog import realms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest
+from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from roles.client.gateway import GatewayClient, Json, checked_url, segment
 from roles.wallet import api_keys, home, keystore, signing
@@ -74,6 +75,25 @@ class Context:
         """The gateway's client that signs each request as this wallet's account, whatever keys there are."""
         return GatewayClient(self.url, sign=signing.request(self.signer, self.domain, self.lane_id))
 
+    def gateway_in(self, realm: str) -> GatewayClient:
+        """The gateway's client for what only the members of a realm may ask; `realm` is its name or a token, or ""."""
+        if not realm:
+            return self.gateway
+        if os.environ.get("TOLLWAY_API_KEY"):
+            return self.key_gateway_in(realm)
+        sign = signing.request(self.signer, self.domain, self.lane_id)
+        return GatewayClient(self.url, sign=sign, realm=self.realm(realm))
+
+    def key_gateway_in(self, realm: str) -> GatewayClient:
+        """The gateway's client with the API key, in a realm."""
+        return GatewayClient(self.url, self.api_key, realm=self.realm(realm))
+
+    def realm(self, text: str) -> str:
+        """A realm's whole name from what was typed: a name alone is of this wallet's own. A token stays a token."""
+        if not text or text.startswith(realms.PREFIX):
+            return text
+        return realms.realm_name(text if "/" in text else f"{to_hex(self.account)}/{text}")
+
     @property
     def url(self) -> str:
         known = home.network()
@@ -122,16 +142,19 @@ class Context:
         contract = Address(bytes.fromhex(str(fields["verifyingContract"])[2:]))
         return Domain(int(fields["chainId"]), contract, fields["name"], fields["version"])
 
-    def resolve(self, text: str) -> Digest:
-        """The id of a published model or capsule, from `@org/name`, a CID or 0x hex.
+    def resolve(self, text: str, realm: str = "") -> Digest:
+        """The id of a published model or capsule, from `@org/name`, a CID or 0x hex; what is in a realm comes first.
 
         An unknown name is Rejected by the gateway, with the nearest names.
         """
         if text.startswith("0x"):
             return digest(text)
-        return cid_digest(
-            text if text.startswith("bafkrei") else str(self.gateway.get(f"/v1/models/{segment(text)}")["cid"])
-        )
+        if text.startswith("bafkrei"):
+            return cid_digest(text)
+        if realm:
+            with suppress(Rejected):
+                return cid_digest(str(self.gateway_in(realm).get(f"/v1/models/{segment(text)}")["cid"]))
+        return cid_digest(str(self.gateway.get(f"/v1/models/{segment(text)}")["cid"]))
 
 
 @lru_cache(maxsize=8)

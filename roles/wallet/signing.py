@@ -1,11 +1,13 @@
-"""Signatures besides transactions: vouchers, token authorizations, offers, requests to leave."""
+"""Signatures besides transactions: vouchers, token authorizations, offers, realms, requests to leave."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from ledger.core.catalog import realms
 from ledger.core.values.documents import Document, digest, validate
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, Lane, cid, did, to_hex
@@ -76,6 +78,23 @@ def document(signer: Signer, domain: Domain, published: Document) -> dict[str, o
     """A model document or capsule with its owner's signature, as the gateway takes it."""
     signature = signer.sign(signing_digest(domain, document_hash(digest(published))))
     return {"document": published, "signature": to_hex(signature)}
+
+
+def realm(
+    signer: Signer, domain: Domain, name: str, members: Collection[str], expelled: Collection[str], nonce: int
+) -> Document:
+    """The list of a realm's members, signed by its owner. Rejected unless it fits."""
+    document: Document = {
+        "schema": "tollway/realm/1",
+        "realm": name,
+        "members": sorted(members),
+        "expelled": sorted(expelled),
+        "nonce": nonce,
+        "chain_id": domain.chain_id,
+    }
+    signed = {**document, "signature": to_hex(signer.sign(signing_digest(domain, realms.list_hash(document))))}
+    validate(signed, "realm")
+    return signed
 
 
 def request(signer: Signer, domain: Domain, lane: Lane) -> Sign:

@@ -1,5 +1,5 @@
 """Fixtures of the attacks: the gateway's world."""
 
-from tests.gateway.conftest import consumer, gateway, node, other_node, world
+from tests.gateway.conftest import consumer, gateway, loom, node, other_node, world
 
-__all__ = ["consumer", "gateway", "node", "other_node", "world"]
+__all__ = ["consumer", "gateway", "loom", "node", "other_node", "world"]

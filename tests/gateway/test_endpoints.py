@@ -164,19 +164,6 @@ def test_a_circuit_opens_and_the_healthy_provider_is_asked(
     assert len(other_node.asked) == 20
 
 
-def test_a_model_in_a_realm_is_seen_by_that_realm_only(world: World, node: Node, consumer: Signer) -> None:
-    subject = world.publish(a_model())
-    world.serve(subject, node.url, realm="acme-internal")
-    gateway = world.gateway()
-    world.deposit(consumer.address, 10**6)
-    key = gateway.key(consumer)
-    assert gateway.chat(key).status_code == 404
-    assert gateway.chat(key, header_tollway_realm="acme-internal").status_code == 200
-    assert gateway.http.get("/v1/models").json()["data"] == []
-    shown = gateway.http.get("/v1/models/@acme/chat").json()
-    assert (shown["ready"], shown["providers"], "pricing" in shown) == (False, [], False)
-
-
 def test_a_price_above_the_consumers_is_refused(world: World, gateway: Running, consumer: Signer) -> None:
     world.deposit(consumer.address, 10**6)
     key = gateway.key(consumer)

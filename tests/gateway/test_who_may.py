@@ -132,10 +132,10 @@ class Family:
         return httpx.Client(base_url=self.there.url, timeout=30, headers=headers)
 
     def seen(self) -> dict[str, Any]:
-        """The key's limits, as its account sees them."""
+        """The key's limits, as its account sees them: not what follows from them, nor when it was used."""
         listed = self.client("account").get("/v1/keys").json()["data"]
         found: dict[str, Any] = next(row for row in listed if row["id"] == self.keys["itself"]["id"])
-        return found
+        return {name: value for name, value in found.items() if name not in ("left", "last_used_at")}
 
 
 def bearer(key: str) -> dict[str, str]:

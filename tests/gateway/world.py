@@ -22,7 +22,7 @@ from gateway.context import Gateway
 from gateway.server import OPTIONS
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
-from ledger.core.catalog import models, names
+from ledger.core.catalog import models, names, realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Parent, parents_hash
 from ledger.core.pricing.epochs import BidInForce
@@ -210,6 +210,12 @@ class World:
         self.serve(subject, url, ask)
         return subject
 
+    def realm(self, owner: Signer, *members: Signer, name: str = "inside", expelled: Sequence[Signer] = ()) -> str:
+        """A realm's list, published by its owner; the realm's name."""
+        document = a_realm(owner, *members, name=name, expelled=expelled, domain=self.domain)
+        with unit_of_work(self.engine) as session:
+            return publications.publish_realm(session, document, self.domain, int(time.time() * 1000)).realm
+
     def deposit(self, consumer: Address, amount: int) -> None:
         """The operator's credit entry."""
         with unit_of_work(self.engine) as session:
@@ -359,6 +365,21 @@ def a_voucher(
     signature = (signer or consumer).sign(signing_digest(domain, hashed))
     row = {"lane": to_hex(lane), "account": to_hex(consumer.address), "cum_max": str(cum_max)}
     return {**row, "signature": to_hex(signature)}
+
+
+def a_realm(
+    owner: Signer, *members: Signer, name: str = "inside", expelled: Sequence[Signer] = (), domain: Domain = DOMAIN
+) -> dict[str, Any]:
+    """The signed list of a realm's members."""
+    body = {
+        "schema": "tollway/realm/1",
+        "realm": f"{to_hex(owner.address)}/{name}",
+        "members": [to_hex(one.address) for one in members],
+        "expelled": [to_hex(one.address) for one in expelled],
+        "nonce": time.time_ns() // 1_000_000,
+        "chain_id": domain.chain_id,
+    }
+    return {**body, "signature": to_hex(owner.sign(signing_digest(domain, realms.list_hash(body))))}
 
 
 def events_of(body: str) -> list[Any]:

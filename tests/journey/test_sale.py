@@ -39,7 +39,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
             until_callable(EMOTION)
         yield person
     finally:
-        person.types("down", "--forget")
+        person.types("down", "--forget", "--yes")
 
 
 @pytest.fixture(autouse=True)

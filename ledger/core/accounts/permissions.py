@@ -82,6 +82,8 @@ class ApiKey:
     `rate` is calls a minute. `models` are names and CIDs. `spent` is exact for keys with a budget, and 0 for others; it
     has what sub-keys spent. `budgets` are those beside `budget`, of a period or a model. `made_by` are the ids of the
     keys that it descends from, the first one first. Its `id` stays when its secret, and so its `hash`, is rotated.
+    `realm` is where its calls run unless they say otherwise, a realm's name or a token of it: it limits nothing, and
+    gives no right that the account has not.
     """
 
     hash: bytes
@@ -96,6 +98,7 @@ class ApiKey:
     models: tuple[str, ...] | None = None
     rights: tuple[Right, ...] = ()
     made_by: tuple[str, ...] = ()
+    realm: str | None = None
     spent: Atoms = 0
     budgets: tuple[Budget, ...] = ()
     last_used_at: int | None = None
@@ -181,10 +184,11 @@ def left(keys: Sequence[ApiKey]) -> ApiKey:
 
 def sub_key(outer: ApiKey, wanted: ApiKey) -> ApiKey:
     """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's; a budget of
-    a period or a model the maker's whole one, since what the key spends counts against that too.
+    a period or a model the maker's whole one, since what the key spends counts against that too. A realm that is not
+    named is the maker's.
     """
-    limits = ("budget", "rate", "expires_at", "models")
-    inherited = {name: getattr(outer, name) for name in limits if getattr(wanted, name) is None}
+    parts = ("budget", "rate", "expires_at", "models", "realm")
+    inherited = {name: getattr(outer, name) for name in parts if getattr(wanted, name) is None}
     made_by, both = (*outer.made_by, outer.id), budgets.merged(outer.budgets, wanted.budgets)
     return replace(wanted, made_by=made_by, budgets=both, **inherited)
 

@@ -53,6 +53,8 @@ class Step:
     capsule: Digest | None = None
     glue: str | None = None
     export: str | None = None
+    realm: str = ""
+    """It runs in this realm. Empty: where its capsule says."""
     when: Condition | None = None
     max_price: Atoms | None = None
     timeout_ms: int = DEFAULT_TIMEOUT_MS
@@ -94,6 +96,14 @@ class Capsule:
     policy: Policy
     document: Document
 
+    @property
+    def realm(self) -> str:
+        """The realm that its steps name, for whose members alone it is there; empty: it is there for everybody.
+
+        If it names one, the steps that do not name it run outside of it. If it names none, all run where it is called.
+        """
+        return next((step.realm for step in self.steps.values() if step.realm), "")
+
 
 def capsule(document: Document) -> Capsule:
     """A capsule from its document. Rejected, with the step, when it is not a workflow that can run."""
@@ -103,6 +113,8 @@ def capsule(document: Document) -> Capsule:
     if len(steps) != len(rows):
         raise Rejected("two steps have the same id", field="$.steps")
     _known({path.step for path in named(document["output"]) if path.step}, steps, "$.output")
+    if len({step.realm for step in rows} - {""}) > 1:
+        raise Rejected("its steps name two realms: a call is made in one", field="$.steps")
     split = document["distribution"]
     co_weavers = tuple((parse_did(row["party"])[1], row["ratio_ppm"]) for row in split.get("co_weavers", []))
     weaver = split["weaver"]
@@ -157,6 +169,7 @@ def _step(row: Json) -> Step:
         capsule=cid_digest(uses["capsule"]) if "capsule" in uses else None,
         glue=uses.get("glue"),
         export=uses.get("export"),
+        realm=uses.get("realm", ""),
         when=parse_condition(row["when"]) if "when" in row else None,
         max_price=parse(row["max_price"], "max_price") if "max_price" in row else None,
         timeout_ms=row.get("timeout_ms", DEFAULT_TIMEOUT_MS),

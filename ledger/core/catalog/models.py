@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Parent, Royalty
 from ledger.core.values.atoms import PPM
@@ -114,6 +115,7 @@ def offer(document: Document, domain: Domain) -> Offer:
     if serve:
         slo_ms, realm = serve.get("slo_ms", DEFAULT_SLO_MS), serve.get("realm", "")
         credentials = digest_of(serve["credentials"]) if "credentials" in serve else None
+        realms.check_tier(serve["tier"], realm)
         serving = Serving(serve["url"], serve["tier"], serve["capacity"], slo_ms, realm, credentials)
     curation: Json = document.get("curation") or {}
     return Offer(

@@ -26,7 +26,7 @@ Json: TypeAlias = Any
 """Any JSON value. Schemas describe its shape; types do not repeat it."""
 Document: TypeAlias = dict[str, Json]
 
-KINDS = ("model", "capsule", "offer", "quote", "receipt", "discover")
+KINDS = ("model", "capsule", "offer", "realm", "quote", "receipt", "discover")
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)

@@ -78,7 +78,7 @@ def rotate(session: Session, lane: Lane, key_id: str, old: bytes, hashed: bytes)
 
 
 def change(session: Session, lane: Lane, key_id: str, values: dict[str, Any]) -> None:
-    """Change a key's label, budget, rate, models, rights or expiry."""
+    """Change a key's label, budget, rate, models, rights, realm or expiry."""
     execute(session, update(ApiKeyRow).filter_by(lane=lane, id=key_id).values(**_stored(values)))
 
 

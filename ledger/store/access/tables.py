@@ -70,6 +70,7 @@ class ApiKeyRow(SQLModel, table=True):
     made_by: str = Field(default="")
     budgets: str = Field(default="[]")
     last_used_at: int | None = maybe_big()
+    realm: str | None = Field(default=None)
 
 
 class KeyAllowanceRow(SQLModel, table=True):

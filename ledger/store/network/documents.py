@@ -9,7 +9,7 @@ from sqlmodel import Session, SQLModel, col, select
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
 from ledger.store.chain.tables import BidRow, ModelRow, NameRow, OrganisationKeyRow, OrganisationRow, StakeRow
-from ledger.store.network.tables import BookRow, DocumentRow, OfferRow
+from ledger.store.network.tables import BookRow, DocumentRow, OfferRow, RealmRow
 from ledger.store.session import insert_once, value_of
 
 _CHANGED_IN = (ModelRow.block, OrganisationRow.block, OrganisationKeyRow.block)
@@ -62,9 +62,9 @@ def fingerprint(session: Session) -> tuple[int | None, ...]:
     return tuple(
         session.execute(
             select_many(
-                *(count(table) for table in (DocumentRow, OfferRow, BidRow, ModelRow, BookRow, NameRow)),
+                *(count(table) for table in (DocumentRow, OfferRow, RealmRow, BidRow, ModelRow, BookRow, NameRow)),
                 *(select(func.max(at)).scalar_subquery() for at in (OfferRow.at, CredentialRow.at, *_CHANGED_IN)),
-                select(func.sum(StakeRow.active)).scalar_subquery(),
+                *(select(func.sum(each)).scalar_subquery() for each in (StakeRow.active, RealmRow.nonce)),
             )
         ).one()
     )

@@ -1,4 +1,4 @@
-"""Tables of the network: documents, offers, the frozen book of bids, and gateways' measurements."""
+"""Tables of the network: documents, offers, realms, the frozen book of bids, and gateways' measurements."""
 
 from sqlmodel import Field, SQLModel
 
@@ -31,6 +31,16 @@ class OfferRow(SQLModel, table=True):
     tier: str = Field(default="center")
     capacity: int = big()
     expires_at: int = big()
+    at: int = big()
+
+
+class RealmRow(SQLModel, table=True):
+    """The newest list of a realm's members, signed by its owner."""
+
+    __tablename__ = "realms"
+    name: str = Field(primary_key=True)
+    body: bytes = octets()
+    nonce: int = big()
     at: int = big()
 
 

@@ -29,6 +29,7 @@ class Chat:
     max_price: str | None = None
     referral: str | None = None
     timeout_seconds: float = 60
+    realm: str = ""
 
 
 def chat(context: Context, asked: Chat) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
         **({"Authorization": f"Bearer {context.api_key}"} if context.api_key else {}),
         **({"Tollway-Max-Price": str(amounts.parse_some(asked.max_price))} if asked.max_price else {}),
         **({"Tollway-Referral": asked.referral} if asked.referral else {}),
+        **({"Tollway-Realm": context.realm(asked.realm)} if asked.realm else {}),
     }
     url = f"{context.url}/v1/chat/completions"
     import httpx  # only commands that reach the gateway pay for this import
@@ -60,7 +62,7 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
         raise Unavailable(f"the connection to the gateway at {context.url} broke: {error}") from error
 
 
-def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
+def infer(context: Context, model: str, inputs: list[str], realm: str) -> dict[str, Any]:
     """Make one Open Inference Protocol call with text tensors, from NAME=TEXT words."""
     tensors = []
     for text in inputs:
@@ -68,7 +70,7 @@ def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
         if not equals:
             raise Rejected(f"{text!r} is not an input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    answer, headers = context.key_gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    answer, headers = context.key_gateway_in(realm).call(f"/v2/models/{model}/infer", {"inputs": tensors})
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 

@@ -1,4 +1,4 @@
-"""Documents in files, and the names of what they describe."""
+"""Documents in files, and the names of what they describe. Alone: commands of makers, OEMs and weavers share it."""
 
 from pathlib import Path
 

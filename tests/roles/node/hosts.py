@@ -10,12 +10,17 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 from pathlib import Path
+from typing import Self
 
 from tests.roles.node.conftest import ROOT
 
+ETH_P_ALL, IPV4 = 3, b"\x08\x00"
 RELAY = """
 import asyncio, sys
 listen, target, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -56,6 +61,41 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
 
 
+class Capture:
+    """Every packet on this host's ends of all cables, loopback too, while the block runs: frames by device."""
+
+    def __init__(self) -> None:
+        self.frames: defaultdict[str, list[bytes]] = defaultdict(list)
+
+    def __enter__(self) -> Self:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+        self._socket.settimeout(0.1)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                frame, (device, *_) = self._socket.recvfrom(1 << 17)
+                self.frames[device].append(frame)
+
+    def devices_with(self, text: str) -> set[str]:
+        """The devices on which a packet carried a text."""
+        return {device for device, frames in list(self.frames.items()) if any(text.encode() in one for one in frames)}
+
+    def of_ip(self, device: str) -> list[bytes]:
+        """The IPv4 packets on a device: what is not, is how neighbours find each other."""
+        return [frame for frame in self.frames[device] if frame[12:14] == IPV4]
+
+
 class Hosts:
     """Namespaces and the processes in them; closing ends both."""
 
@@ -77,7 +117,7 @@ class Hosts:
 
     def cable(self, number: int, one: str | None, other: str, network: str) -> None:
         """A cable from `one` (None: this host) at .1 to `other` at .2 of a /30."""
-        left, right = f"{self.prefix}a{number}", f"{self.prefix}b{number}"
+        left, right = self.device(number), f"{self.prefix}b{number}"
         ip("link", "add", left, "type", "veth", "peer", "name", right, "netns", self.full(other))
         here: tuple[str, ...] = ()
         if one is not None:
@@ -86,6 +126,10 @@ class Hosts:
         for where, device, last in ((here, left, 1), (("-n", self.full(other)), right, 2)):
             ip(*where, "addr", "add", f"{network}.{last}/30", "dev", device)
             ip(*where, "link", "set", device, "up")
+
+    def device(self, number: int) -> str:
+        """The near end of a cable."""
+        return f"{self.prefix}a{number}"
 
     def run(self, host: str, *command: str) -> subprocess.Popen[str]:
         """A Python process on a host; returns when it says where it listens."""

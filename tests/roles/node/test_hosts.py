@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import terms
 from ledger.store.session import unit_of_work
@@ -24,7 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON is not None, reason=RE
 CENTER, ENTERPRISE = a_signer("center"), a_signer("enterprise")
 HOME_SECRET = keccak256(b"test", b"home")
 HOME = Signer(HOME_SECRET)
-REALM = "acme-inside"
+ACME, CONSUMER = a_signer("acme"), a_signer("a consumer of three hosts")
+REALM = f"{to_hex(ACME.address)}/inside"
 
 
 @pytest.fixture
@@ -100,6 +102,7 @@ def test_calls_reach_every_kind_of_host_and_only_the_right_ones(world: World, ho
 
     subject = world.publish(a_model("@acme/feel", protocol="oip/2"))
     world.serve(subject, f"http://10.{hosts.net}.1.2:8000", provider=CENTER)
+    world.realm(ACME, ENTERPRISE, CONSUMER)
     world.serve(
         subject,
         f"http://10.{hosts.net}.2.2:8000",
@@ -110,7 +113,7 @@ def test_calls_reach_every_kind_of_host_and_only_the_right_ones(world: World, ho
     )
     world.serve(subject, f"tunnel://0x{HOME.address.hex()}", provider=HOME, tier="edge")
 
-    consumer = a_signer("a consumer of three hosts")
+    consumer = CONSUMER
     world.deposit(consumer.address, 10**9)
     key = gateway.key(consumer)
     assert feel_until_there(gateway, key, "@acme/feel").json()["outputs"][0]["data"] == ["joy"]
