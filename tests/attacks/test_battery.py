@@ -24,7 +24,7 @@ GATEWAY, OTHER = Address(b"\x6a" * 20), Address(b"\x6b" * 20)
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="has an address of 127.0.0.0/8 for each outcome, as Linux has them")
 def test_no_outcome_is_charged_twice_or_without_an_answer() -> None:
-    judged = driver.run(120, "tests")
+    judged = driver.run(100, "tests")
     assert judged.differences == []
     assert {kind: sum(row.values()) for kind, row in judged.table.items() if not row} == {}
     assert set(judged.table) == {kind.name for kind in KINDS}

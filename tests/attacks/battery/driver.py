@@ -161,6 +161,7 @@ async def _live(grid: Grid, count: int, seed: str) -> list[Outcome]:
     await grid.open_wires()
     try:
         play = Play(grid, seed)
-        return await live_through(play, drawn(count, Random(seed)), Progress(seed, count))
+        kinds = drawn(count, Random(seed))
+        return await live_through(play, kinds, Progress(seed, len(kinds)))
     finally:
         await grid.close_wires()
