@@ -227,6 +227,7 @@ def sell(
 @app.command("withdraw-offer")
 def withdraw_offer(model: Model) -> None:
     """Take back your offer to sell a model."""
+    output.confirm(f"take back the offer to sell {model}?")
     call = transactions.chain(here()).calls.to("Registry", "withdrawOffer", here().resolve(model))
     output.show({"model": model, "offer": "withdrawn", **transactions.send(here(), call)})
 

@@ -15,6 +15,9 @@ ASKED_FOR = {
     "deposits.deposit_directly",  # `consumer deposit` asks
     "deposits._receive",  # `consumer withdraw` and `escape` ask
     "publication._register",  # `register`, `derive` and `publish` ask
+    "publication.commit",  # who registers a model or an organisation asks
+    "publication.register_organisation",  # `register`, `derive`, `publish` and `name` ask
+    "publication.take_name",  # the same
 }
 """What is only reached after a question."""
 
