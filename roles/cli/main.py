@@ -17,8 +17,9 @@ import typer
 from typer import Option
 
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
-from roles.cli import output, remedies
+from roles.cli import output
 from roles.cli.output import mode
+from roles.cli.shared import remedies
 from roles.wallet import home
 
 PANELS = {
