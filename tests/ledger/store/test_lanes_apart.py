@@ -22,7 +22,7 @@ from tests.conftest import settings_for
 OF_NO_LANE = {
     *("cursor", "blocks", "events", "parties", "stakes", "bids", "model_owners", "models", "session_keys"),  # a chain's
     *("organisations", "organisation_keys", "names"),  # a chain's
-    *("documents", "offers", "credentials", "books", "measurements", "tunnels"),  # the network's
+    *("documents", "offers", "credentials", "books", "measurements", "tunnels", "realms"),  # the network's
     "terms",  # named by their content
 }
 TABLES = SQLModel.metadata.tables
