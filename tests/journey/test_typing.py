@@ -49,7 +49,7 @@ def atoms(wallet: str) -> int:
 
 def test_a_model_is_versioned_given_away_and_retired() -> None:
     run("wallet create zoe --light")
-    run("wallet faucet 5 --wallet zoe")
+    run("wallet faucet 20 --wallet zoe")
     register = f"maker register @zoe/mood --onnx {BASE} --royalty 5% --floor call=1 --wallet zoe"
     first = run(register)
     assert "transaction" in first
@@ -140,7 +140,7 @@ def test_a_component_stops_and_starts_again() -> None:
         ("local logs gatway", "gateway"),
         ("weaver publish deploy/demo/capsules/vote.json --wallet wanda", "--use general-a="),
         ("consumer withdraw --wallet zoe", "never deposited"),
-        ("batch verify 0", "there is no batch 0"),
+        ("batch verify 0", "greater than or equal to 1"),
     ],
 )
 def test_an_error_names_the_nearest_right_word(typed: str, message: str) -> None:

@@ -465,6 +465,7 @@ def test_hostile_values_on_a_network(
 def test_a_stopped_chain_and_a_stopped_gateway_are_said(
     at_home: NetworkFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    main.ask("consumer key --label anew -w alice")  # the one before is of whatever was typed
     main.ask("local stop chain")
     for typed in ("wallet balance alice", "wallet send borea 1 -w alice -y", "consumer deposit 1 -w alice -y"):
         ended = types(typed, capsys)
