@@ -56,8 +56,14 @@ def to_the_middle_of_an_epoch(further: int) -> None:
 
 
 def until_callable(name: str) -> None:
-    """Wait until the gateway lists it."""
-    assert wait_until(lambda: name in {row["model"] for row in run("consumer models")}, 180, 0.5), name
+    """Wait until the gateway lists it in the chain's epoch: its node's offer of the one before may have ended."""
+
+    def is_listed() -> bool:
+        epoch = transactions.now(context.here()) // network.EPOCH_SECONDS
+        known = context.here().gateway.get("/v1/lane")["epoch"] == epoch
+        return known and name in {row["model"] for row in run("consumer models")}
+
+    assert wait_until(is_listed, 180, 0.5), name
 
 
 def address_of(wallet: str) -> str:

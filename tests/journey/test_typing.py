@@ -53,7 +53,10 @@ def test_a_model_is_versioned_given_away_and_retired() -> None:
     register = f"maker register @zoe/mood --onnx {BASE} --royalty 5% --floor call=1 --wallet zoe"
     first = run(register)
     assert "transaction" in first
-    assert run(register) == {**{k: first[k] for k in ("id", "name", "owner", "kind")}, "note": "was registered already"}
+    assert run(register) == {
+        **{k: first[k] for k in ("id", "name", "version", "owner", "kind")},
+        "note": "was registered already",
+    }
     newer = run(f"{register} --version 1.1.0")
     assert {row["id"] for row in run("maker versions @zoe/mood")} == {first["id"], newer["id"]}
     derive = f"oem derive @zoe/mild --relation quantize --onnx {FINETUNED} --parent {newer['id']} --wallet zoe"
