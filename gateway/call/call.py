@@ -285,11 +285,15 @@ async def _attempt(gateway: Gateway, call: Call) -> Answer:
         for number, candidate in route:
             await call.hold_for(gateway, candidate)
             try:
-                async with asyncio.timeout_at(call.late_at if hedging else call.stop_at(gateway, number)):
-                    if hedging:
+                if hedging:
+                    async with asyncio.timeout_at(call.late_at):
                         first = _once(gateway, call, candidate, number)
                         answer = await _hedged(gateway, call, first, route, hedging)
-                    else:
+                elif call.part_of_workflow or call.stop_at(gateway, number) is None:  # who waits for a step bounds it
+                    with call.presence:
+                        answer = await _once(gateway, call, candidate, number)
+                else:
+                    async with asyncio.timeout_at(call.late_at):
                         with call.presence:
                             answer = await _once(gateway, call, candidate, number)
             except NodeFailed:
