@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -230,7 +231,8 @@ class SocketWaiter:
     """Waits for a socket that a library reads and writes itself. Registered with the event loop once, not at each wait.
 
     When the socket is readable and nothing waits (the server has hung up), it is unregistered until the next wait, or
-    the loop would spin. Call `end` before the socket is closed.
+    the loop would spin. The loop tells of an error of the socket once: libuv watches it no longer. So each wait asks
+    the system first whether it is broken. Call `end` before the socket is closed.
     """
 
     def __init__(self, socket: int) -> None:
@@ -238,9 +240,13 @@ class SocketWaiter:
         self._socket = socket
         self._registered = False
         self._waiter: asyncio.Future[None] | None = None
+        self._broken = select.poll()
+        self._broken.register(socket, 0)  # POLLERR and POLLHUP are told all the same
 
     async def ready(self, unsent: bool) -> None:
         """Wait until there is something to read, or, with `unsent`, room to write."""
+        if self._broken.poll(0):
+            return
         self._waiter = waiter = self._loop.create_future()
         if not self._registered:
             self._loop.add_reader(self._socket, self._wake)

@@ -40,6 +40,27 @@ def test_a_hang_up_that_nobody_waits_for_is_told_once_and_found_by_the_next_who_
     assert uvloop.run(main()) == (2, b"")
 
 
+def test_who_waits_again_at_a_socket_that_is_broken_does_not_wait_for_ever() -> None:
+    """Its peer ended before it read all that we had sent: PostgreSQL does, killed, after its last word."""
+
+    async def main() -> list[bytes]:
+        ours, theirs = socket.socketpair()
+        watch, heard = SocketWaiter(ours.fileno()), []
+        ours.send(b"never read")
+        theirs.send(b"last word")
+        theirs.close()
+        for _ in range(2):
+            await asyncio.wait_for(watch.ready(unsent=False), 5)
+            try:
+                heard.append(ours.recv(16))
+            except ConnectionResetError:
+                heard.append(b"")
+        watch.end()
+        return heard
+
+    assert uvloop.run(main()) == [b"last word", b""]
+
+
 class Counted(SocketWaiter):
     """A waiter that counts how often the loop calls it."""
 
