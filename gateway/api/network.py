@@ -109,10 +109,10 @@ async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Respo
 
 @router.post("/offers", status_code=201)
 async def offer(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`. It replaces the party's offer with a
-    lower nonce; the same one again changes nothing. If its server wants credentials:
-    {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's `serve.credentials` is the
-    hash: keccak256(salt | canonical JSON).
+    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`: `ended` says whether one was in
+    force. It replaces the party's offer with a lower nonce; the same one again changes nothing. If its server wants
+    credentials: {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's
+    `serve.credentials` is the hash: keccak256(salt | canonical JSON).
     """
     document, headers = _read_offer(await _read_document(request))
     canon.validate(document, "offer")
@@ -128,16 +128,18 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         credential = credentials.encrypt(gateway.settings.secret, provider, subject, credentials.lines(headers))
     epoch = gateway.catalog.epoch
 
-    def take(session: Session) -> Offer:
-        offered, is_new = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
-        if gateway.private and is_new and not offered.withdrawn:
+    def take(session: Session) -> tuple[Offer, bool]:
+        offered, changed = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+        if gateway.private and changed and not offered.withdrawn:
             credits.place_bid(session, offered, epoch, now_ms())
-        return offered
+        return offered, changed
 
-    made = await gateway.db(take)
+    made, changed = await gateway.db(take)
     gateway.book_changed.set()
-    shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
-    return shown | ({"withdrawn": True} if made.withdrawn else {})
+    shown = {"subject": cid(made.subject), "party": to_hex(made.party)}
+    if made.withdrawn:
+        return {**shown, "withdrawn": True, "ended": changed}
+    return {**shown, "expires_epoch": made.until}
 
 
 def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:

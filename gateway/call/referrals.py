@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from gateway.catalog.catalog import Entry, ModelEntry
 from gateway.database import transact
 from gateway.errors import Refusal
-from ledger.core.pricing import commissions
+from ledger.core.pricing import commissions, eligibility
 from ledger.core.pricing import promotion as slots
 from ledger.core.pricing.commissions import Referral, Sponsor, Sponsorship
 from ledger.core.pricing.price import Tariff, compile_terms
@@ -123,7 +123,7 @@ class Referrals:
                 continue
             left = max(0, sponsorship.slot_daily_cap - await self._spent_today(entry.id, now))
             relevance = PPM * (best + 1) // (score + 1)
-            quality = max(candidate.health.quality_ppm for candidate in entry.candidates)
+            quality = max((one.health.quality_ppm for one in eligibility.alive(entry.candidates)), default=0)
             bidders.append(Bidder(entry.id, sponsorship.slot_bid, left, relevance, quality))
         return slots.auction(bidders)
 

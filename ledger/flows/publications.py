@@ -95,7 +95,8 @@ def publish_offer(
     session: Session, document: Document, domain: Domain, epoch: int, credential: Credential | None, now: int
 ) -> tuple[Offer, bool]:
     """Store a party's signed offer, or withdraw the one it has by one that says so; and whether that changed anything:
-    the same offer again does not. Rejected when it is not signed, has expired, or is not newer than the stored one.
+    the same offer again does not, nor what withdraws none in force. Rejected when it is not signed, has expired, or is
+    not newer than the stored one. What was withdrawn stays stored for its nonce: no older offer comes after it.
 
     Credentials of an earlier offer end with it.
     """
@@ -111,6 +112,8 @@ def publish_offer(
             "bids are placed on the chain",
             field="role",
         )
+    before = offers.get(session, offer.subject, offer.party, offer.role)
+    stood = before is not None and before.expires_at > epoch
     at = offer.serving if not offer.withdrawn else None
     stored = offers.Stored(
         subject=offer.subject,
@@ -123,16 +126,17 @@ def publish_offer(
         capacity=at.capacity if at else 0,
         expires_at=offer.until if not offer.withdrawn else 0,
         at=now,
+        since=before.since if before is not None and stood else now,
     )
     if not offers.put(session, stored):
-        known = offers.get(session, offer.subject, offer.party, offer.role)
-        if known is None or known.body != stored.body:
-            said = f"an offer with nonce {known.nonce if known else offer.nonce} is known: sign one with a higher nonce"
-            raise Rejected(said, field="$.nonce")
+        known = offers.get(session, offer.subject, offer.party, offer.role) or stored
+        if known.body != stored.body:
+            said = f"an offer with nonce {known.nonce} is known: sign one with a higher nonce"
+            raise Rejected(said, field="$.nonce", known_nonce=known.nonce)
         return offer, False
     if offer.role is Role.compute:
         offers.put_credential(session, offer.subject, offer.party, credential, now)
-    return offer, True
+    return offer, stood or not offer.withdrawn
 
 
 def publish_realm(session: Session, document: Document, domain: Domain, now: int) -> Members:

@@ -16,7 +16,7 @@ from ledger.store.session import change, upsert, value_of
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An offer's canonical bytes with its signature, and the fields it is searched by. `expires_at` is an epoch, 0 when
-    it is withdrawn.
+    it is withdrawn. It was taken at `at`; `since` then the party has offered this without a break (ms).
     """
 
     subject: Digest
@@ -29,6 +29,7 @@ class Stored:
     capacity: int
     expires_at: int
     at: int
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
