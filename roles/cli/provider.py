@@ -46,13 +46,18 @@ def offer(  # noqa: PLR0913
     output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
 
 
-@app.command("withdraw-offer")
-def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
-    """Withdraw your offer to serve a model: no gateway of the lane sends it calls any more. A new offer ends this."""
+@app.command("withdraw")
+def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
+    """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
+
+    `provider serve` withdraws its own as it stops. Your bid and your stake stay; a new offer brings the model back.
+    """
     from roles.node import serve as node_serve
 
-    signed = node_serve.withdrawal(here(), here().resolve(subject, realm))
-    output.show({"subject": subject, **here().gateway.post("/v1/offers", signed)})
+    answer = node_serve.withdraw(here(), here().resolve(subject, realm))
+    if not answer["ended"]:
+        output.note(f"{here().wallet} had no offer of {subject} in force here")
+    output.show({"model": subject, **answer})
 
 
 @app.command("deliver")
@@ -79,7 +84,8 @@ def serve(  # noqa: PLR0913
     slo_ms: Slo = 2_000,
     output_limit: OutputLimit = "max_tokens",
 ) -> None:
-    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C finishes open calls and stops.
+    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C withdraws them, finishes open
+    calls and stops.
 
     Example: tollway provider serve ./emotion=@south/emotion --tunnel --tier edge -w casa
     """
