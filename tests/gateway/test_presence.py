@@ -160,21 +160,25 @@ def test_who_serves_is_told_with_its_own_price_and_since_when_it_does_without_a_
 
     def post(later: int, **more: Any) -> None:
         monkeypatch.setattr("gateway.api.network.now_ms", lambda: now + later)
-        before = gateway.gateway.catalog
         offer = offered(world, subject, node.url, now + later, **more)
         assert gateway.http.post("/v1/offers", json=offer).status_code == 201
-        eventually(lambda: gateway.gateway.catalog is not before)
+
+    def mine_of() -> list[Candidate]:
+        return [one for one in candidates_of(gateway, subject) if one.provider == PROVIDER.address]
 
     mine = to_hex(PROVIDER.address)
     [(first, price)] = shown().values()
     assert first <= now
     world.serve(subject, node.url, {"call": "900"}, other)
-    post(1_000)
     eventually(lambda: len(shown()) == 2)
-    assert shown()[mine] == (first, price), "an offer that is renewed goes on"
     assert int(shown()[to_hex(other.address)][1]) > 900
+    post(1_000, serve={"capacity": 3})
+    eventually(lambda: [one.capacity for one in mine_of()] == [3])
+    assert shown()[mine] == (first, price), "an offer that is renewed goes on"
     post(2_000, withdrawn=True)
+    eventually(lambda: mine not in shown())
     post(3_000)
+    eventually(lambda: mine in shown())
     assert shown()[mine] == (now + 3_000, price)
 
 

@@ -6,11 +6,13 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -158,8 +160,12 @@ def test_a_node_whose_place_another_has_taken_withdraws_nothing(gateway: Running
     assert new.poll() is None
 
 
-def test_a_node_leaves_though_its_gateway_is_gone(gateway: Running, serve: Serve) -> None:
+@pytest.mark.parametrize("is_silent", [False, True], ids=["gone", "silent"])
+def test_a_node_leaves_whatever_became_of_its_gateway(gateway: Running, serve: Serve, is_silent: bool) -> None:
     process = serve()
     gateway.stop()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    with socket.create_server(("127.0.0.1", gateway.port)) if is_silent else nullcontext():
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    said = process.stderr.read() if process.stderr is not None else ""
+    assert "offer of @acme/chat not withdrawn" in said or "offers not withdrawn, the gateway does not answer" in said
