@@ -18,6 +18,7 @@ from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
 from gateway.catalog import credentials
 from gateway.clock import now_ms
+from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from gateway.upstream import target
@@ -123,8 +124,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            async with asyncio.timeout(bounds.FETCH_SECONDS):
-                await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
+            await _check_reachable(gateway, server)
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
@@ -141,6 +141,16 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     gateway.book_changed.set()
     shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
     return shown | ({"withdrawn": True} if made.withdrawn else {})
+
+
+async def _check_reachable(gateway: Gateway, server: target.Target) -> None:
+    """Refused unless the gateway may call a server at all, as its name says now."""
+    try:
+        async with asyncio.timeout(bounds.FETCH_SECONDS):
+            await gateway.upstream.guard.resolve(server.host, server.port, for_stranger=True)
+    except TimeoutError:
+        message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
+        raise Refusal(400, "rejected", message, param="serve") from None
 
 
 def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:
