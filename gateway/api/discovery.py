@@ -104,6 +104,8 @@ def _row(match: Match) -> dict[str, Any]:
         "latency_ms": eligibility.expected_latency(candidate),
         "near_ms": candidate.health.near if candidate.health.round_trip_ms else None,
         "quality_ppm": candidate.health.quality_ppm,
+        "size_bytes": entry.model.size_bytes,
+        "memory_mb": entry.model.memory_mb,
         "declared": {"capabilities": entry.model.document["capabilities"]},
         "sponsored": False,
     }

@@ -2,6 +2,7 @@
 
 Discovery, quotes, routing and workflows all use this rule, so nothing is recommended or quoted that a call refuses:
 
+    0  the model fits the provider's memory: else it is no provider of it, whatever is asked
     1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
     2  its price for the most the call can use is within the consumer's limit
     3  its circuit is closed: it answered the gateway's last probe, if it was probed
@@ -89,6 +90,20 @@ class AllPaused(Unavailable):
         self.until = until
 
 
+def check_memory(model: Model, memory_mb: int | None) -> None:
+    """Rejected when a model needs more memory than a provider's node has. A node that does not say has enough, and a
+    model that does not say fits.
+    """
+    need = model.memory_mb
+    if need is not None and memory_mb is not None and need > memory_mb:
+        raise Rejected(
+            f"{model.name} needs {need} MB of memory and the node has {memory_mb} MB: serve a smaller model "
+            f"(tollway consumer discover TASK --max-memory-mb {memory_mb}), or say --memory-mb {need} "
+            "where there is so much",
+            field="$.serve.memory_mb",
+        )
+
+
 def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms]) -> list[P]:
     """The providers that may serve, in their order. Raises NoneFits, AboveLimit or AllPaused when there are none.
 
@@ -167,6 +182,9 @@ def lacking(model: Model, wanted: Mapping[str, Any]) -> list[str]:
         asked = set(wanted.get(name, ()))
         if asked and not any(asked <= set(one.get(name, ())) for one in able):
             lacks.append(f"{name} {', '.join(sorted(asked))}")
+    room, need = wanted.get("max_memory_mb"), model.memory_mb
+    if room is not None and (need is None or need > room):
+        lacks.append(f"a need of {room} MB of memory at most" + (f" (it has {need})" if need else " that it states"))
     required = set(wanted.get("require", ()))
     if "bitexact" in required and document["execution"]["determinism"] != "bitexact":
         lacks.append("bitexact execution")
