@@ -9,6 +9,8 @@ Discovery, quotes, routing and workflows all use this rule, so nothing is recomm
 
 The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. A workflow's
 plan checks the first for each step, its quote and its run the others.
+
+Of those that may serve, the nearest come first for a consumer that asks for that, from a length of input on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,11 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.meters import Units
 
 EDGE = "edge"
+TIERS = (EDGE, "enterprise", "center")
+"""The nearest first."""
+ANYWHERE = (0, 0)
+FAR = 2**31
+"""The class, in ms, of a round trip that is above all classes."""
 
 
 class Measured(Protocol):
@@ -58,13 +65,20 @@ P = TypeVar("P", bound=Provider)
 
 @dataclass(frozen=True, slots=True)
 class RoutePreferences:
-    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything."""
+    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything. Calls
+    with `nearest_from` input tokens and more prefer the nearest; None: no call does.
+    """
 
     max_price: Atoms | None = None
     realm: str = ""
     tiers: frozenset[str] = frozenset()
     max_latency_ms: int | None = None
     near_ms: int | None = None
+    nearest_from: int | None = None
+
+    def prefers_nearest(self, input_tokens: int) -> bool:
+        """Whether a call with so much input prefers the nearest."""
+        return self.nearest_from is not None and input_tokens >= self.nearest_from
 
 
 ANY = RoutePreferences()
@@ -164,6 +178,16 @@ def fits(provider: Provider, preferences: RoutePreferences) -> bool:
     if asked.near_ms is not None and health.round_trip_ms > asked.near_ms:
         return False
     return asked.max_latency_ms is None or expected_latency(provider) <= asked.max_latency_ms
+
+
+def distance(provider: Provider, *, nearest: bool) -> tuple[int, int]:
+    """Where a provider stands if the nearest come first: by the class of its measured round trip, in one class by its
+    tier. All stand in the same place if they do not.
+    """
+    if not nearest:
+        return ANYWHERE
+    near = provider.health.near
+    return (near if near is not None else FAR, TIERS.index(provider.tier))
 
 
 def expected_latency(provider: Provider) -> int:
