@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
 
 from deploy.demo.train.corpus import LABELS, emotions
 from ledger.core.values.documents import Document
@@ -33,13 +32,6 @@ def nodes() -> Iterator[tuple[RunningNode, RunningNode]]:
     home = RunningNode("--model", f"{CHILD}=@acme/emotion-int8")
     yield center, home
     assert (center.stop(), home.stop()) == (0, 0)
-
-
-@pytest.fixture
-def world(engine: Engine, postgres_url: str) -> Iterator[World]:
-    made = World(engine, postgres_url)
-    yield made
-    made.stop()
 
 
 def inputs(*texts: str) -> dict[str, Any]:
