@@ -88,8 +88,8 @@ def check_smaller(child: Model, parents: list[Model], relation: str) -> None:
             ours, theirs, unit = child.memory_mb, parent.memory_mb, "MB of memory"
         if theirs is not None and ours >= theirs:
             message = (
-                f"{child.name} needs {ours:,} {unit} and its parent {parent.name} {theirs:,}: that is no model to "
-                f"--relation {relation}; another relation is --relation finetune"
+                f"{child.name} needs {ours:,} {unit} and its parent {parent.name} {theirs:,}: "
+                f"--relation {relation} makes a model smaller; say --relation finetune for what does not"
             )
             raise Rejected(message, parent=parent.name)
 

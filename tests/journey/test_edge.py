@@ -63,7 +63,7 @@ def market(settled: Person) -> Iterator[None]:
             run(f"wallet create {wallet} --light")
             run(f"wallet faucet 500 --wallet {wallet}")
         run(f"maker register {PARENT} --onnx {quote(str(FOLDERS[PARENT]))} --royalty 10% --floor call=5 --wallet tiny")
-        with pytest.raises(Rejected, match="is no model to --relation quantize"):
+        with pytest.raises(Rejected, match="--relation quantize makes a model smaller"):
             derive(FOLDERS[PARENT])
         derived = derive(FOLDERS[CHILD])
         assert (derived["size_bytes"], derived["memory_mb"]) == (267_843, 1)
