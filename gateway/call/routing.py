@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from gateway import bounds
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.clock import steady_ms
 from gateway.errors import Refusal
@@ -15,7 +16,7 @@ from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
 
-NEAR: Final = re.compile(rb"(?P<ms>[0-9]{1,9})|nearest(?: *; *from=(?P<tokens>[0-9]{1,9}))?")
+NEAREST: Final = re.compile(rb"nearest(?: *; *from=([0-9]+))?")
 
 
 def preferences_of(headers: Mapping[bytes, bytes], realm: str) -> RoutePreferences:
@@ -34,12 +35,12 @@ def _nearness(said: bytes) -> tuple[int | None, int | None]:
     """What `Tollway-Near` says: the longest round trip in ms, and the input tokens from which the nearest come first.
     One of them is None.
     """
-    parts = NEAR.fullmatch(said)
-    if parts is None:
+    nearest = NEAREST.fullmatch(said)
+    number = bounds.number(said if nearest is None else nearest[1] or b"0")
+    if number is None:
         message = "Tollway-Near is a round trip in ms, such as 30; or `nearest`; or `nearest;from=2000` input tokens"
         raise Refusal(400, "invalid_header", message, param="Tollway-Near")
-    near_ms, nearest_from = parts["ms"], parts["tokens"] or b"0"
-    return (int(near_ms), None) if near_ms is not None else (None, int(nearest_from))
+    return (number, None) if nearest is None else (None, number)
 
 
 def preferences_in(wanted: Mapping[str, Any], realm: str) -> RoutePreferences:
