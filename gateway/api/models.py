@@ -53,6 +53,7 @@ def shown(entry: Entry) -> dict[str, Any]:
     else:
         row |= {"owned_by": to_hex(entry.owner), "kind": entry.model.kind, "protocols": sorted(entry.protocols)}
         row |= {"context_length": entry.context_tokens, "tasks": sorted(entry.model.tasks)}
+        row |= {"size_bytes": entry.model.size_bytes, "memory_mb": entry.model.memory_mb}
         row["providers"] = [
             {
                 "provider": to_hex(c.provider),

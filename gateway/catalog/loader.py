@@ -19,7 +19,7 @@ from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
-from ledger.core.pricing import commissions, epochs, terms
+from ledger.core.pricing import commissions, eligibility, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import Tariff, compile_terms
@@ -282,6 +282,7 @@ class _Loading:
         capacity = terms.capacity(self.market, row.party, offer.capacity)
         server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
         realms.check_tier(offer.tier, realm)
+        eligibility.check_memory(model, serving.get("memory_mb"))
         if realm:
             self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)

@@ -211,6 +211,9 @@ def discover(
     task: Annotated[str, Argument(help="text-generation, text-classification, retrieval, ...")],
     meters: Annotated[list[str] | None, Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
     max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
+    max_memory: Annotated[
+        int | None, Option("--max-memory-mb", help="What fits a node with so many MB.", min=1, max=2**31)
+    ] = None,
     realm: Realm = "",
 ) -> None:
     """Find models for a task, with the price of a call.
@@ -221,6 +224,8 @@ def discover(
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
         body["max_price"] = str(amounts.parse_some(max_price))
+    if max_memory:
+        body["max_memory_mb"] = max_memory
     answer = here().gateway_in(realm).post("/v1/discover", body)
     rows = answer["results"] if output.mode.json else [calls.search_row(row) for row in answer["results"]]
     output.show_table(rows, empty=calls.why_nothing(answer.get("diagnostic") or {}))

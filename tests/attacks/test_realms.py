@@ -28,7 +28,7 @@ STRANGER, EXPELLED, EXPIRED = a_signer("a stranger"), a_signer("an expelled memb
 NEIGHBOUR, THIEF, FORGER = a_signer("a rival's member"), a_signer("who saw a token"), a_signer("who signs tokens")
 REALM, OTHER = f"{to_hex(ACME.address)}/inside", f"{to_hex(RIVAL.address)}/inside"
 SECRET, PUBLIC = "@acme/secret", "@acme/chat"
-SECRET_MODEL = a_model(SECRET)
+SECRET_MODEL = a_model(SECRET, execution={"runtime": "test", "determinism": "none", "min_memory_mb": 64})
 SECRET_ID = cid(digest(SECRET_MODEL))
 HOUR_MS = 3_600_000
 VOLATILE = re.compile(r'"(book_root|root|required)":("[^"]*"|\{[^{}]*\}),?')
@@ -134,6 +134,10 @@ class Asker:
         """The same by the account's own signature, and what only an account may ask."""
         realm = {"Tollway-Realm": self.outsider.says} if self.outsider.says else {}
         mine = f"/v1/statements/{to_hex(who.address)}"
+        offers = [
+            self.gateway.world.offer(digest(SECRET_MODEL), "http://127.0.0.1:9", who, memory_mb=1, **more)
+            for more in ({}, {"realm": REALM})
+        ]
         with self.gateway.of(who) as http:
             return {
                 "signed models": http.get("/v1/models?all=true", headers=realm),
@@ -142,6 +146,8 @@ class Asker:
                 "signed realm": http.get(f"/v1/realms/{REALM}", headers=realm),
                 "statement": http.get(f"{mine}?model={SECRET}", headers=realm),
                 "statement by id": http.get(f"{mine}?model={SECRET_ID}", headers=realm),
+                "offer of too little memory": http.post("/v1/offers", json=offers[0]),
+                "offer of too little memory in it": http.post("/v1/offers", json=offers[1]),
             }
 
 

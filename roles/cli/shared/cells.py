@@ -38,11 +38,15 @@ TIMES = frozenset((
 FIRST_MS = 10**11
 """A time from here on is in ms; one before it, which would be in 1973, in seconds."""
 PPM = "_ppm"
+SIZES = {"size_bytes": 1, "memory_mb": 2**20}
+"""Sizes, and the bytes of their unit."""
 DID = "did:pkh:eip155:"
 
 
 def label(name: str) -> str:
     """The name of a field in words."""
+    if name in SIZES:
+        return name.partition("_")[0]
     return name.removesuffix(PPM).removesuffix("_ms" if name in TIMES else PPM).replace("_", " ")
 
 
@@ -70,6 +74,13 @@ def wallets() -> dict[str, str]:
 def utc(moment: int) -> str:
     """A time in UTC, to the second, from ms since the epoch."""
     return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: int) -> str:
+    """So many bytes, in a unit that leaves few digits: a kB has 1,024."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    place = min(max(count.bit_length() - 1, 0) // 10, len(units) - 1)
+    return f"{count / 1024**place:,.1f}".removesuffix(".0") + f" {units[place]}"
 
 
 def is_number(value: Fact) -> bool:
@@ -105,6 +116,8 @@ def _object(name: str, value: Mapping[str, Fact], known: Mapping[str, str]) -> s
 def _number(name: str, value: int) -> str:
     if name in TIMES and value:
         return utc(value if value >= FIRST_MS else value * 1000)
+    if name in SIZES:
+        return size(value * SIZES[name])
     return amounts.format_ratio(value) if name.endswith(PPM) and value >= 0 else f"{value:,}"
 
 
