@@ -45,6 +45,10 @@ STRINGS: Final = 40_000
 """Keys and texts of a body. Each becomes an object: 2 million keys took the loop 3 s."""
 CONTAINERS: Final = 500_000
 """Lists and objects of a body, or of a node's answer. 7 million empty lists took the loop 1 s."""
+DIGITS: Final = 15
+"""Of a number in a header, a client's or a node's. Python reads no number of 5,000 digits: an error of ours, once after
+the charge.
+"""
 MODEL_NAME: Final = 128
 """Characters. The nearest names to one of 5 MB took 6 s."""
 
@@ -148,6 +152,11 @@ def _count(body: bytes, mark: bytes) -> int:
 
 def _not_json(what: str, **facts: int) -> Refusal:
     return Refusal(400, "invalid_json", f"the body is not JSON {what}", facts=facts)
+
+
+def number(text: bytes) -> int | None:
+    """A number in a header; None for what is none, or longer than `DIGITS`."""
+    return int(text) if len(text) <= DIGITS and text.isdigit() else None
 
 
 def check_model_name(name: str) -> None:

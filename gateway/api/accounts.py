@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from sqlmodel import Session
 
+from gateway import bounds
 from gateway.api.dependencies import Anybody, Asking, Here, party
 from gateway.api.representations import noted, receipt_fields, receipt_id, shown_receipt, shown_terms
 from gateway.api.schemas import MAX_INT, CreditBody, DepositBody
@@ -246,8 +247,9 @@ async def earnings(payee: str, gateway: Here, caller: Asking) -> dict[str, Any]:
 
 def _find(session: Session, lane: Lane, text: str) -> Signed | None:
     signer, dash, seq = text.partition("-")
-    if dash and len(signer) == 42 and seq.isdigit() and len(seq) < 19:
-        return receipts.by_seq(session, lane, party(signer), int(seq))
+    number = bounds.number(seq.encode())
+    if dash and len(signer) == 42 and number is not None:
+        return receipts.by_seq(session, lane, party(signer), number)
     if len(text) == 66:
         try:
             return receipts.by_call(session, lane, digest(text))

@@ -95,4 +95,8 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if self.stream and not self.include_usage:
             options = msgspec.json.decode(self.fields.get("stream_options", b"null")) or {}
             written["stream_options"] = orjson.dumps({**options, "include_usage": True})
-        return b"{%b}" % b",".join([b"%b:%b" % (orjson.dumps(name), value) for name, value in written.items()])
+        parts: list[bytes | msgspec.Raw] = [b"{"]
+        for name, value in written.items():
+            parts += (orjson.dumps(name), b":", value, b",")
+        parts[-1] = b"}"
+        return b"".join(parts)  # formatted as b"%b", a long field would be copied byte by byte
