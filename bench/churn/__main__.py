@@ -36,8 +36,8 @@ from tests.conftest import free_port
 from tests.gateway.world import WEAVER, Running, World, a_signer
 
 ONLINE = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-PAUSE_SECONDS = 1.0
-"""Between two turns; a turn takes as long as a node takes to start."""
+PAUSE_SECONDS = 4.0
+"""Between two turns, each of which takes as long as a node takes to start. Longer than who asks a node waits for it."""
 SILENT_SECONDS = 1.0
 """How long a node may be silent: for the gateway, and for who asks a node directly."""
 APART = Path(__file__).parent / "online.json"
