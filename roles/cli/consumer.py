@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ledger.core.catalog.exports import Format
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.cli import amounts, auditor, output
@@ -163,6 +164,23 @@ def models(realm: Realm = "") -> None:
         output.show_table([calls.model_row(row) | {"pricing": row.get("pricing")} for row in rows])
     else:
         output.show_table([line for row in rows for line in calls.price_rows(row)])
+
+
+@app.command("export")
+def export(
+    model: Model,
+    format: Annotated[Format, Option("--format", help="Who should read it.")],
+    realm: Realm = "",
+) -> None:
+    """Print a model or workflow for others: an A2A agent card, an MCP tool, an ERC-8004 or a KServe file.
+
+    Each names the gateway's routes and prices of now; docs/exports.md says what to do with it. OpenRouter's clients
+    read the gateway's list itself.
+
+    Example: tollway consumer export @acme/dialog --format kserve > dialog.json
+    """
+    output.mode.json = True
+    output.show(here().gateway_in(realm).get(f"/v1/models/{segment(model)}/exports/{format.value}"))
 
 
 @app.command("call")

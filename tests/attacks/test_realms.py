@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ledger.core.catalog import realms
+from ledger.core.catalog.exports import Format
 from ledger.core.values.documents import digest
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
@@ -113,7 +114,7 @@ class Asker:
                 f"model {name}": self.get(f"/v1/models/{name}"),
                 f"metadata {name}": self.get(f"/v2/models/{name}"),
                 f"ready {name}": self.get(f"/v2/models/{name}/ready"),
-            }
+            } | {f"{one} of {name}": self.get(f"/v1/models/{name}/exports/{one.value}") for one in Format}
         discover = {"task": "text-generation", "sponsored": True}
         said |= {
             "nearest": self.get("/v1/models/@acme/secrets"),
@@ -225,6 +226,9 @@ def test_members_see_and_call_what_is_in_their_realm_and_nothing_else(grid: Grid
         listed = grid.gateway.http.get("/v1/models", headers=headers).json()["data"]
         assert [(row["id"], row["providers"][0]["tier"]) for row in listed] == [(SECRET, "enterprise")]
         assert grid.gateway.http.get(f"/v1/documents/{SECRET_ID}", headers=headers).status_code == 200
+        for one in Format:
+            answer = grid.gateway.http.get(f"/v1/models/{SECRET}/exports/{one.value}", headers=headers)
+            assert (answer.status_code, REALM in answer.text) == (200, one is not Format.erc8004)
         quote = grid.gateway.http.post("/v1/quote", json={"model": SECRET}, headers=headers)
         assert quote.json()["price"] == "115", quote.text
         found = grid.gateway.http.post("/v1/discover", json={"task": "text-generation"}, headers=headers).json()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import to_hex
-from ledger.core.values.meters import METERS, Meter
+from ledger.core.values.meters import Meter, distinct
 from roles.cli import amounts
 from roles.wallet import keystore
 
@@ -90,19 +90,13 @@ def is_number(value: Fact) -> bool:
 
 def rates(pricing: Mapping[str, str]) -> list[str]:
     """Prices by meter, each with its unit: those that cost something, and are not the same as their coarser meter's."""
-    meters = [Meter[name] for name in pricing if name in Meter.__members__]
-    dear = [one for one in meters if int(pricing[one.name]) and not _is_coarse(one, pricing)]
-    return [amounts.format_ask((meter, int(pricing[meter.name]))) for meter in dear]
+    prices = {Meter[name]: int(price) for name, price in pricing.items() if name in Meter.__members__}
+    return [amounts.format_ask(row) for row in distinct(prices).items()]
 
 
 def used(units: Mapping[str, int]) -> str:
     """Counts by meter: `1 call, 12 input tokens`."""
     return ", ".join(f"{count:,} {name.replace('_', ' ')}{'s' * (count != 1)}" for name, count in units.items())
-
-
-def _is_coarse(meter: Meter, pricing: Mapping[str, str]) -> bool:
-    coarser = METERS[meter.coarse]
-    return coarser is not meter and pricing.get(coarser.name) == pricing[meter.name]
 
 
 def _object(name: str, value: Mapping[str, Fact], known: Mapping[str, str]) -> str:
