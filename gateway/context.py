@@ -19,7 +19,7 @@ from gateway.catalog.catalog import EMPTY, Catalog, UnknownModel
 from gateway.catalog.loader import CatalogLoader
 from gateway.catalog.realms import Realms
 from gateway.clock import now_ms
-from gateway.database import transact
+from gateway.database import transact, transact_aside
 from gateway.errors import Refusal, refusal
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
@@ -34,6 +34,7 @@ from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
+from ledger.core.catalog.exports import Place
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, Lane, to_hex
@@ -99,6 +100,11 @@ class Gateway:
         """Whether this is a private grid, without a chain."""
         return self.deployment is None
 
+    def place(self, host: str, realm: str = "") -> Place:
+        """Where it is called, in a realm or in none: at its public URL, or the host that a request named."""
+        asset = f"eip155:{self.deployment.chain_id}/erc20:{self.deployment.token}" if self.deployment else ""
+        return Place(self.settings.public_url.rstrip("/") or f"http://{host}", asset, realm)
+
     def now_ms(self) -> int:
         """The network's time in ms: the last indexed block's, and the time since. A private grid's is the clock's."""
         return now_ms() + self.lane_state.clock_ms
@@ -151,5 +157,9 @@ class Gateway:
             log.info("call_ended", extra=facts | {"charge": str(root.charge) if root else "0"})
 
     async def db(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one transaction, in a thread."""
+        """Run `work` in one transaction, in a thread: for calls, and what the gateway does by itself."""
         return await transact(self.engine, work)
+
+    async def aside(self, work: Callable[[Session], T]) -> T:
+        """The same for routes that are no call: none of those waits for it."""
+        return await transact_aside(self.engine, work)

@@ -200,9 +200,8 @@ class Call(msgspec.Struct):
             tariff = await self.referral.terms(tariff)
         draft = self.billing.draft(tariff, served)
         dues = [(self.hold, draft.receipt.charge)]
-        if candidate.realm:
-            return await billing.charge(gateway.receipt_log, (draft,), dues, None)
-        count = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        counted = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        count = counted if not candidate.realm else None
         return await billing.charge(gateway.receipt_log, (draft,), dues, count)
 
     def release(self) -> None:
@@ -234,7 +233,8 @@ def late(gateway: Gateway) -> float:
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
     draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.caller.consumer)
-    candidates = routing.order(route.candidates, route.most, draw)
+    nearest = request.preferences.prefers_nearest(usage.estimate(len(request.ask.body)))
+    candidates = routing.order(route.candidates, route.most, draw._replace(nearest=nearest) if nearest else draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
     presence, late_at = request.client.presence, late(gateway)
     return Call(request.ask, route.most, billing, candidates, referral, late_at=late_at, presence=presence)
@@ -258,7 +258,7 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
     try:
         answer = await attempt(gateway, call)
         signed = await call.charge(gateway, answer.candidate, answer.served)
-        headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
+        headers = answer_headers(answer.reply, signed[-1], with_tensors=call.ask.path == INFER) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
     except TimeoutError:
         raise too_late(gateway, call) from None

@@ -59,6 +59,8 @@ class ModelEntry:
     protocols: frozenset[str]
     why: str = ""
     sponsorship: Sponsorship | None = None
+    published_at: int = 0
+    """When the lane's ledger took its document, in ms."""
 
     @property
     def id(self) -> Digest:
@@ -78,6 +80,8 @@ class CapsuleEntry:
     inner: Tariff | None
     why: str = ""
     sponsorship: Sponsorship | None = None
+    published_at: int = 0
+    """When the lane's ledger took its document, in ms."""
 
     @property
     def id(self) -> Digest:

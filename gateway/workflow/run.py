@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-import orjson
 from msgspec import structs
 
 from gateway.call import call as calls
@@ -21,7 +21,8 @@ from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
-from gateway.metering.usage import capped
+from gateway.metering.ask import written
+from gateway.metering.usage import capped, estimate
 from gateway.payment.billing import Billing, Served
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, serving
@@ -182,7 +183,8 @@ class Execution:
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
         draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
-        route = routing.order(candidates, most, draw._replace(inner=True))
+        nearest = self.plan.preferences.prefers_nearest(estimate(size))
+        route = routing.order(candidates, most, draw._replace(inner=True, nearest=nearest))
         call = Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge)
         call.late_at = self._late_at(planned)
         call.is_late_by_node = call.late_at < self.late_at
@@ -208,8 +210,8 @@ class Execution:
             raise planned.unserved
         if planned.glue is not None:
             export = planned.step.export or "run"
-            run = self.gateway.workshop.run
-            result = await asyncio.to_thread(run, planned.glue, export, values, planned.most.fuel)
+            workshop = self.gateway.workshop
+            result = await workshop.do(partial(workshop.run, planned.glue, export, values, planned.most.fuel))
             self.fuel += result.fuel
             return result.output
         if planned.plan is not None:
@@ -226,7 +228,7 @@ class Execution:
 
     async def _run_nested(self, planned: PlannedStep, plan: Plan, values: Json) -> Json:
         """Run a workflow inside this one. If it fails, its own policy says who pays for what it finished."""
-        body = orjson.dumps(values)
+        body = written(values)
         billing = self._subcall_billing(planned, plan.entry.name)
         if len(body) > plan.most.byte:
             raise Refusal(413, "input_too_large", f"its input has {len(body)} bytes")
@@ -238,7 +240,7 @@ class Execution:
                 reason = f"its step {inner.failed} failed: {inner.reasons.get(inner.failed, '')}"
             else:
                 output = inner.output()
-                answer = orjson.dumps(output)
+                answer = written(output)
                 root = inner.root(plan.tariff, EndReason.normal, billing.digest_of(answer), len(answer))
                 self.served.append(replace(root, step=planned.step.id))
                 self.guaranteed += inner.guaranteed

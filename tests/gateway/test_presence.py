@@ -69,7 +69,7 @@ def seen(gateway: Running) -> dict[str, object]:
     discovered = gateway.http.post("/v1/discover", json={"task": "text-generation"}).json()["results"]
     return {
         "listed": [row["id"] for row in listed],
-        "ready": (shown["ready"], [row["ready"] for row in shown["providers"]], "pricing" in shown),
+        "ready": (shown["ready"], [row["ready"] for row in shown["providers"]], bool(shown["pricing"].get("call"))),
         "open inference": gateway.http.get("/v2/models/@acme/chat/ready").status_code,
         "ranked": [row["name"] for row in discovered],
         "quoted": gateway.http.post("/v1/quote", json={"model": "@acme/chat"}).status_code,

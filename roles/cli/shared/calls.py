@@ -83,10 +83,15 @@ def show_quote(quote: Json) -> None:
     output.show_table(list(_quote_rows(quote, 0)), title)
 
 
+SIZES = ("size_bytes", "memory_mb")
+"""What a model takes where it is served, by the names that answers use."""
+
+
 def model_row(row: Json) -> dict[str, Any]:
-    """A model, its price, and those who serve it now; `since` is in ms."""
+    """A model, its price and size, and those who serve it now; `since` is in ms."""
     named = {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", ""), "pricing": row.get("pricing")}
-    return named | {"providers": [one for one in row.get("providers", []) if one["ready"]]}
+    sizes = {name: row[name] for name in SIZES if row.get(name) is not None}
+    return named | sizes | {"providers": [one for one in row.get("providers", []) if one["ready"]]}
 
 
 def provider_rows(row: Json) -> list[dict[str, Any]]:
@@ -94,7 +99,8 @@ def provider_rows(row: Json) -> list[dict[str, Any]]:
     if row.get("kind") == "capsule":
         ratio = sum(line["ratio_ppm"] for line in row.get("terms", {}).get("lines", []))
         price = f"what its {len(row['steps'])} steps cost, {amounts.format_ratio(ratio)} of the price on top"
-        return [{"model": row["id"], "served by": "", "tier": "", "since": None, "price": price, "answers in": ""}]
+        unserved = {"served by": "", "tier": "", "since": None, "price": price, "answers in": ""}
+        return [{"model": row["id"], **unserved, **dict.fromkeys(SIZES, "")}]
     able = [one for one in row.get("providers", []) if one["ready"]]
     return [
         {
@@ -104,6 +110,7 @@ def provider_rows(row: Json) -> list[dict[str, Any]]:
             "since": one["since"],
             "price": ", ".join(cells.rates(one["pricing"])) or "free",
             "answers in": _speed(one),
+            **{name: "" if n else row.get(name) or "" for name in SIZES},
         }
         for n, one in enumerate(able)
     ]
@@ -126,7 +133,7 @@ def why_nothing(diagnostic: Json) -> str:
 
 
 def search_row(row: Json) -> dict[str, Any]:
-    shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
+    shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "size_bytes", "memory_mb", "sponsored")
     return {name: row[name] for name in shown if name in row}
 
 
