@@ -29,7 +29,7 @@ def derive(  # noqa: PLR0913
     onnx: maker.Onnx = None,
     url: maker.Url = None,
     task: maker.Task = "text-generation",
-    protocol: maker.Protocol = "openai.chat/1",
+    protocol: maker.Protocol = None,
     tensor: maker.Tensors = None,
     meter: maker.Meters = None,
     royalty: maker.Royalty = None,

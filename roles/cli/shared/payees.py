@@ -190,9 +190,14 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
-    sent = transactions.send(here(), transactions.chain(here()).bid(subject, role, here().account, bid))
+    sent = send_bid(subject, role, bid)
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
     output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
+
+
+def send_bid(subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """Place a bid on chain. Its caller has asked."""
+    return transactions.send(here(), transactions.chain(here()).bid(subject, role, here().account, bid))
 
 
 def warn(role: Role, bid: Bid) -> None:
