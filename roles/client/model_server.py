@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ledger.core.catalog import names
+from ledger.core.values.documents import check_depth
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.client.gateway import checked_url
 
@@ -197,10 +198,12 @@ class _Questions:
         return known
 
     def _neither(self, protocol: str) -> Rejected:
-        spoken = protocol or f"{CHAT} nor {TENSORS}"
-        lists = "lists its models by neither" if not protocol else "does not list models by"
-        hint = f"say which model: {shell(self.root + '#MODEL')}; docs/servers.md says what each server needs"
-        return Rejected(f"the server at {self.root} {lists} {spoken}: {hint}")
+        what = {
+            CHAT: "does not list models as an OpenAI server does",
+            TENSORS: "does not list models as an Open Inference Protocol server does",
+        }.get(protocol, "lists its models by neither OpenAI's API nor the Open Inference Protocol")
+        hint = f"if it has the model all the same, say {shell(self.root + '#MODEL')}; docs/servers.md has each server"
+        return Rejected(f"the server at {self.root} {what}: {hint}")
 
     async def _ask(self, method: str, path: str, body: Json = None) -> Json | None:
         """The JSON of a good answer, or True for one without any; None where the server has no such thing."""
@@ -221,10 +224,7 @@ class _Questions:
             raise Away(f"the server at {self.root} is busy or not ready: it answered {status}")
         if status >= 400:
             return None
-        try:
-            return json.loads(raw) if raw else True
-        except (ValueError, RecursionError):
-            return None
+        return _json(raw) if raw else True
 
 
 async def _whole(answer: httpx.Response, url: str) -> bytes:
@@ -237,6 +237,16 @@ async def _whole(answer: httpx.Response, url: str) -> bytes:
         if len(parts) > MAX_ANSWER_BYTES:
             raise Rejected(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes: is it a model server?")
     return bytes(parts)
+
+
+def _json(raw: bytes) -> Json | None:
+    """The JSON of an answer. None when it is none, or so deep that reading it would end this process."""
+    try:
+        text = raw.decode()
+        check_depth(text)
+        return json.loads(text)
+    except (ValueError, Rejected):
+        return None
 
 
 def _names(said: Any) -> list[str]:
