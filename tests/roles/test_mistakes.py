@@ -40,6 +40,7 @@ PLAUSIBLE = {
     "account": "alice", "number": "1", "id": "0x" + "33" * 32, "files": "tests/vectors/sumtree.json",
     "receipts": "tests/vectors/sumtree.json", "inputs": "text=hi", "task": "retrieval", "component": "casa",
     "seconds": "1", "url": DEAD, "reference": "x", "parent": "@north/emotion-base", "salt": "x", "card": "none.json",
+    "under": "zoe",
 }  # fmt: skip
 HOSTILE = ("[x]", "@a/[/b]", "ü€ 漢", "-1", "9" * 30, "/nonexistent/x", "\x1b[31mred", "", "nan", "../../x")
 """Markup, letters of the world, numbers too small and too large, paths, a terminal's control codes, nothing."""
@@ -196,6 +197,12 @@ provider serve --upstream @a/b=http://x --slo-ms -1      | 2 | --slo-ms
 provider serve --upstream @a/b=http://x --tier '[x]'     | 1 | center, enterprise, edge
 provider serve --upstream @a/b=http://x --output-limit x | 1 | max_tokens
 provider offer @a/b --url foo                            | 1 | 'foo' is not a URL
+provider offer @a/b --url http://u:p@x                   | 1 | TOLLWAY_UPSTREAM_KEY
+provider import foo --under a                            | 1 | 'foo' is not a URL
+provider import http://127.0.0.1:9 --under A             | 1 | 'A' is not an organisation
+provider import http://127.0.0.1:9 --under a             | 4 | start it
+provider import http://127.0.0.1:9 --under a --ask call=x        | 1 | METER=ATOMS
+provider import http://127.0.0.1:9                       | 2 | under
 provider bid @a/b --ask call=x                           | 1 | METER=ATOMS
 provider bid @a/b --ask output_tokens=5                  | 1 | output_token
 provider bid @a/b --ask call=99999999999999999999999999  | 1 | METER=ATOMS
@@ -215,6 +222,7 @@ maker register @a/b --card README.md                     | 1 | README.md is not 
 maker register @a/b --onnx none.onnx                     | 1 | none.onnx: no such file
 maker register @a/b --onnx README.md                     | 1 | .onnx
 maker register @a/b --url foo                            | 1 | 'foo' is not a URL
+maker register @a/b --url http://127.0.0.1:9             | 4 | #MODEL
 maker register @a/b --url http://x --royalty x           | 1 | is not a ratio
 maker register @a/b --url http://x --meter '[x]'         | 1 | '[x]'
 maker register @a/b --url http://x --protocol x          | 1 | openai.chat/1
