@@ -124,7 +124,9 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 @app.command("serve")
 def serve(  # noqa: PLR0913
     models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
-    upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
+    upstream: Annotated[
+        list[str] | None, Option("--upstream", help="@org/name=URL: a server to sell; of several models, URL#MODEL.")
+    ] = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Port to listen on; 0: any free one.", min=0, max=65_535)] = 0,
     public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",

@@ -76,7 +76,7 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
 def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
-    sold = [(name, _until_reachable(partial(_named, name, upstream), say)) for name, upstream in options.upstreams]
+    sold = [(name, _until_reachable(partial(named, name, upstream), say)) for name, upstream in options.upstreams]
     subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
@@ -94,6 +94,14 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
     server.serve(replace(options, upstreams=sold, callers=callers, witness=witness, tunnel=gateway), ready)
+
+
+def named(name: str, upstream: Upstream) -> Upstream:
+    """The same, with what its server calls the model, if that was not typed."""
+    if upstream.model != name:
+        return upstream
+    asked = ModelServer.typed(upstream.url, upstream.key)
+    return replace(upstream, model=choose(asked, asked.listed(), name).name)
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
@@ -157,14 +165,6 @@ def audit(context: Context) -> list[dict[str, object]]:
 
 def log_of(wallet: str) -> Path:
     return home.home() / "served" / f"{wallet}.sqlite"
-
-
-def _named(name: str, upstream: Upstream) -> Upstream:
-    """The same, with what its server calls the model, if that was not typed."""
-    if upstream.model != name:
-        return upstream
-    asked = ModelServer.typed(upstream.url, upstream.key)
-    return replace(upstream, model=choose(asked, asked.listed(), name).name)
 
 
 def _until_reachable(ask: Callable[[], T], say: Say) -> T:
