@@ -10,17 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from ledger.core.catalog import realms
+from ledger.core.catalog import models, realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.models import credentials_hash
+from ledger.core.pricing import eligibility
+from ledger.core.pricing.eligibility import TIERS
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Address, Digest, Lane, address, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
 from roles.client.model_server import ModelServer, choose
 from roles.node import audit as auditing
 from roles.node import server
+from roles.node.artifacts.manifest import check_artifact
 from roles.node.audit import Settled
 from roles.node.callers import Callers
 from roles.node.models.resale import Upstream
@@ -33,7 +36,6 @@ from roles.wallet.context import Context
 OFFER_EPOCHS = 2
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
-TIERS = ("center", "enterprise", "edge")
 LIMITS = ("max_tokens", "max_completion_tokens")
 Say = Callable[[str], object]
 T = TypeVar("T")
@@ -49,6 +51,8 @@ class Terms:
     slo_ms: int
     output_limit: str = ""
     """The field by which its server is told how long an answer may be; empty: `max_tokens`."""
+    memory_mb: int | None = None
+    """The memory that it has for all its models; None: enough, it does not say."""
 
     def checked(self) -> Self:
         """These terms. Rejected when an offer cannot say them."""
@@ -78,6 +82,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
     sold = [(name, _until_reachable(partial(named, name, upstream), say)) for name, upstream in options.upstreams]
     subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
+    _until_reachable(partial(check_models, context, options, subjects, terms), say)
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
@@ -102,6 +107,24 @@ def named(name: str, upstream: Upstream) -> Upstream:
         return upstream
     asked = ModelServer.typed(upstream.url, upstream.key)
     return replace(upstream, model=choose(asked, asked.listed(), name).name)
+
+
+def check_models(context: Context, options: NodeOptions, subjects: dict[str, Digest], terms: Terms) -> None:
+    """Rejected unless each folder is what its model was registered with, and all models fit the node's memory."""
+    gateway = context.gateway_in(terms.realm)
+    served = {name: gateway.get(f"/v1/documents/{cid(subject)}") for name, subject in subjects.items()}
+    for path, name in options.models:
+        check_artifact(served[str(name)], path)
+    known = [models.model(document) for document in served.values()]
+    for one in known:
+        eligibility.check_memory(one, terms.memory_mb)
+    together = sum(one.memory_mb or 0 for one in known)
+    if terms.memory_mb is not None and together > terms.memory_mb:
+        message = (
+            f"these models need {together} MB of memory together and the node has {terms.memory_mb} MB: serve fewer of "
+            f"them, or say --memory-mb {together} where there is so much"
+        )
+        raise Rejected(message, memory_mb=terms.memory_mb)
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
@@ -131,7 +154,7 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms, key: str | 
     current = previews.bid_in_force(context, subject, Role.compute, context.account)
     bid = current.bid if current else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
-    chosen = {"realm": terms.realm, "output_limit": terms.output_limit}
+    chosen = {"realm": terms.realm, "output_limit": terms.output_limit, "memory_mb": terms.memory_mb}
     salt, headers = secrets.token_bytes(32), {"Authorization": f"Bearer {key}"}
     if key is not None:
         chosen["credentials"] = to_hex(credentials_hash(salt, headers))
