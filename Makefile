@@ -138,14 +138,17 @@ $(STAMP)/redis: redis.lock | $(STAMP)/venv
 # npm comes with Node from PyPI. No package runs a script of its own; Anvil and forge are plain binaries (x86-64 Linux).
 $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 	$(call say,'Node tools from package-lock.json: Anvil - forge - solc - OpenZeppelin')
-	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	@test -w "$$HOME" || export npm_config_cache="$(CURDIR)/.venv/npm"; \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
 	@for tool in anvil forge; do \
 	  for binary in node_modules/@foundry-rs/$$tool-*/bin/$$tool; do ln -sf "../../$$binary" $(BIN)/$$tool; done; done
 	@touch $@
 
+# Python 3.11 reads the file that says where the packages are as ASCII in the C locale: so it holds a relative path.
 $(STAMP)/project: pyproject.toml | $(STAMP)/python
 	$(call say,'Tollway itself: an editable install')
 	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@for place in $(BIN)/../lib/python3*/site-packages/_editable_impl_tollway.pth; do echo ../../../.. >"$$place"; done
 	@touch $@
 
 # The kernels are compiled once, into the cache beside their sources, and not while somebody waits for a first batch.

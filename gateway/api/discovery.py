@@ -21,8 +21,9 @@ from ledger.core.values.meters import Units
 
 
 class Match(NamedTuple):
-    """A model that can do what is wanted, with its best provider and that one's price and effective price."""
+    """A model that can do what is wanted, with its best provider and that one's distance, effective price and price."""
 
+    distance: tuple[int, int]
     score: Atoms
     entry: ModelEntry
     price: Atoms
@@ -46,7 +47,7 @@ async def discover(
             found.append(match)
         else:
             missed.append((len(match), entry.name, match))
-    found.sort(key=lambda match: (match.score, match.entry.name))
+    found.sort(key=lambda match: (match.distance, match.score, match.entry.name))
     rows = [_row(match) for match in found[: wanted.get("limit", 10)]]
     if wanted.get("sponsored", True):
         by_id = {match.entry.id: match for match in found}
@@ -71,7 +72,9 @@ async def discover(
 def find(
     entry: ModelEntry, wanted: Mapping[str, Any], preferences: RoutePreferences, units: Units
 ) -> Match | list[str]:
-    """A model's provider of the least effective price among those that routing would use; else what the model lacks."""
+    """A model's provider of the least effective price among those that routing would use, of the nearest if those are
+    preferred; else what the model lacks.
+    """
     lacking = eligibility.lacking(entry.model, wanted)
     if not entry.candidates:
         lacking.append(f"a provider ({entry.why})")
@@ -89,8 +92,13 @@ def find(
         return [f"a price of at most {above.limit}: it costs {above.least}"]
     except AllPaused:
         return ["a provider that did not fail lately"]
-    matches = [Match(routing.effective_price(as_seen(one, price(one))), entry, price(one), one) for one in fitting]
-    return min(matches, key=lambda match: (match.score, match.candidate.provider))
+    nearest = preferences.prefers_nearest(units.input_token)
+
+    def match(one: Candidate) -> Match:
+        effective = routing.effective_price(as_seen(one, price(one)))
+        return Match(eligibility.distance(one, nearest=nearest), effective, entry, price(one), one)
+
+    return min(map(match, fitting), key=lambda match: (match.distance, match.score, match.candidate.provider))
 
 
 def _row(match: Match) -> dict[str, Any]:
@@ -104,6 +112,8 @@ def _row(match: Match) -> dict[str, Any]:
         "latency_ms": eligibility.expected_latency(candidate),
         "near_ms": candidate.health.near if candidate.health.round_trip_ms else None,
         "quality_ppm": candidate.health.quality_ppm,
+        "size_bytes": entry.model.size_bytes,
+        "memory_mb": entry.model.memory_mb,
         "declared": {"capabilities": entry.model.document["capabilities"]},
         "sponsored": False,
     }

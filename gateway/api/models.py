@@ -1,27 +1,54 @@
-"""The list of models in OpenAI's format, with Tollway's facts added."""
+"""The list of models in OpenAI's and OpenRouter's format, with Tollway's facts; exports in the formats of others."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 
-from gateway.api.dependencies import Seen
+from gateway.api.dependencies import Here, Seen
 from gateway.api.representations import shown_terms
+from gateway.api.schemas import MAX_INT
 from gateway.catalog.catalog import CapsuleEntry, Entry
+from ledger.core.catalog import exports
+from ledger.core.catalog.exports import Format, Published
 from ledger.core.pricing.price import Tariff
-from ledger.core.values.ids import cid, to_hex
-from ledger.core.values.meters import Meter, by_meter
+from ledger.core.pricing.terms import TYPICAL_CALL
+from ledger.core.values.atoms import MAX_ATOMS, Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import cid, did, to_hex
+from ledger.core.values.meters import Meter, Units, by_meter
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
+Offset = Annotated[int, Query(ge=0, le=MAX_INT, description="models to leave out at the beginning")]
+Limit = Annotated[int | None, Query(ge=1, le=MAX_INT, description="the most models of an answer; absent: all")]
+
 
 @router.get("/models")
-async def list_models(catalog: Seen, all: bool = False) -> dict[str, Any]:
+async def list_models(catalog: Seen, all: bool = False, offset: Offset = 0, limit: Limit = None) -> dict[str, Any]:
     """Every model and workflow that can be called now. With `all`, also those that cannot be, and why.
+
+    OpenRouter's clients read it, too: `pricing` has its names beside our meters. By a meter's name it is atoms for the
+    meter's scale, by OpenRouter's the settlement token's price of one unit (`currency`): it is not in US dollars.
 
     With `Tollway-Realm` and credentials of a member: what can be called in that realm.
     """
-    rows = [shown(entry) for entry in catalog.by_id.values() if all or ready(entry)]
-    return {"object": "list", "data": sorted(rows, key=lambda row: str(row["id"]))}
+    entries = sorted((one for one in catalog.by_id.values() if all or ready(one)), key=lambda one: one.name)
+    end = len(entries) if limit is None else offset + limit
+    following = f"/v1/models?offset={end}&limit={limit}{'&all=true' * all}" if end < len(entries) else None
+    rows = [shown(one) for one in entries[offset:end]]
+    return {"object": "list", "data": rows, "total_count": len(entries), "links": {"next": following}}
+
+
+@router.get("/models/{name:path}/exports/{format}")
+async def export(name: str, format: Format, request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
+    """One model or workflow for those who read another format: an A2A agent card, an ERC-8004 registration file, a
+    KServe InferenceService, or an MCP tool. It names this gateway's routes, and prices of now.
+
+    What a realm has is exported to its members alone.
+    """
+    one = published(catalog.find(name), gateway.domain.chain_id)
+    return dict(exports.export(one, gateway.place(request.headers.get("host", ""), catalog.realm), format))
 
 
 @router.get("/models/{name:path}")
@@ -39,7 +66,7 @@ def shown(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": entry.name,
         "object": "model",
-        "created": 0,
+        "created": entry.published_at // 1000,
         "cid": cid(entry.id),
         "version": (entry.capsule if isinstance(entry, CapsuleEntry) else entry.model).document["version"],
         "ready": ready(entry),
@@ -53,6 +80,7 @@ def shown(entry: Entry) -> dict[str, Any]:
     else:
         row |= {"owned_by": to_hex(entry.owner), "kind": entry.model.kind, "protocols": sorted(entry.protocols)}
         row |= {"context_length": entry.context_tokens, "tasks": sorted(entry.model.tasks)}
+        row |= {"size_bytes": entry.model.size_bytes, "memory_mb": entry.model.memory_mb}
         row["providers"] = [
             {
                 "provider": to_hex(c.provider),
@@ -68,17 +96,48 @@ def shown(entry: Entry) -> dict[str, Any]:
             }
             for c in entry.candidates
         ]
-        if ready(entry):
-            row["pricing"] = pricing(entry.candidates[0].tariff)
     sponsorship = entry.sponsorship
     if sponsorship is not None and sponsorship.offer_ppm:
         offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}
         row["curation"] = {"sponsor": to_hex(sponsorship.party), "role": sponsorship.role.name, **offered}
     if entry.why:
         row["why"] = entry.why
+    one = published(entry)
+    row["pricing"] = {meter.name: str(price) for meter, price in (one.prices or {}).items()}
+    row["pricing"] |= exports.openrouter_pricing(one.prices)
+    row |= exports.openrouter(one)
     return row
 
 
-def pricing(tariff: Tariff) -> dict[str, str]:
-    """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
-    return {meter.name: str(tariff.price(by_meter({meter: meter.scale}))[0]) for meter in Meter}
+def published(entry: Entry, chain_id: int = 0) -> Published:
+    """A model or workflow as it is exported."""
+    if isinstance(entry, CapsuleEntry):
+        document, protocols, context = entry.capsule.document, frozenset((exports.CHAT,)), None
+    else:
+        document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
+    owner = did(chain_id, entry.owner)
+    return Published(entry.id, entry.name, owner, document, protocols, context, ready(entry), prices(entry))
+
+
+def prices(entry: Entry) -> Mapping[Meter, Atoms] | None:
+    """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte. The provider's
+    with the least price of a typical call; None for a workflow that has no price of its own, and where nobody serves.
+    """
+    if isinstance(entry, CapsuleEntry):
+        listed = entry.capsule.list_price
+        return None if listed is None or entry.tariff is None else {Meter.call: listed}
+    typical = [(_price(one.tariff, TYPICAL_CALL), place) for place, one in enumerate(entry.candidates)]
+    for price, place in sorted(typical):
+        tariff = entry.candidates[place].tariff
+        said = {meter: _price(tariff, by_meter({meter: meter.scale})) for meter in Meter}
+        if max(price, *said.values()) <= MAX_ATOMS:
+            return said
+    return None
+
+
+def _price(tariff: Tariff, units: Units) -> Atoms:
+    """A price; more than there can be of any, if an ask is so high that there is none."""
+    try:
+        return tariff.price(units)[0]
+    except Rejected:
+        return MAX_ATOMS + 1

@@ -17,6 +17,7 @@ from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
 from gateway.catalog import credentials
+from gateway.catalog.catalog import ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -27,7 +28,7 @@ from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.catalog import models, realms
 from ledger.core.catalog.models import Offer
-from ledger.core.pricing import epochs
+from ledger.core.pricing import eligibility, epochs
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
 from ledger.core.values.atoms import Atoms
@@ -133,6 +134,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
 
     def take(session: Session) -> Offer:
         offered, is_new = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+        _check_memory(gateway, offered)  # after its party is known to belong to the realm it names
         if gateway.private and is_new and not offered.withdrawn:
             credits.place_bid(session, offered, epoch, now_ms())
         return offered
@@ -141,6 +143,19 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     gateway.book_changed.set()
     shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
     return shown | ({"withdrawn": True} if made.withdrawn else {})
+
+
+def _check_memory(gateway: Gateway, offered: Offer) -> None:
+    """Rejected when a model needs more memory than an offer's node has. One that is not in the catalog yet is checked
+    when it comes there; one that is there for members only, for members only.
+    """
+    at = offered.serving if not offered.withdrawn else None
+    if at is None or at.memory_mb is None:
+        return
+    for catalog in (gateway.catalog, gateway.catalog.inside.get(at.realm)):
+        entry = catalog.by_id.get(offered.subject) if catalog is not None else None
+        if isinstance(entry, ModelEntry):
+            eligibility.check_memory(entry.model, at.memory_mb)
 
 
 async def _check_reachable(gateway: Gateway, server: target.Target) -> None:

@@ -233,7 +233,8 @@ def late(gateway: Gateway) -> float:
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
     draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.caller.consumer)
-    candidates = routing.order(route.candidates, route.most, draw)
+    nearest = request.preferences.prefers_nearest(usage.estimate(len(request.ask.body)))
+    candidates = routing.order(route.candidates, route.most, draw._replace(nearest=nearest) if nearest else draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
     presence, late_at = request.client.presence, late(gateway)
     return Call(request.ask, route.most, billing, candidates, referral, late_at=late_at, presence=presence)

@@ -57,6 +57,8 @@ class ModelEntry:
     protocols: frozenset[str]
     why: str = ""
     sponsorship: Sponsorship | None = None
+    published_at: int = 0
+    """When the lane's ledger took its document, in ms."""
 
     @property
     def id(self) -> Digest:
@@ -76,6 +78,8 @@ class CapsuleEntry:
     inner: Tariff | None
     why: str = ""
     sponsorship: Sponsorship | None = None
+    published_at: int = 0
+    """When the lane's ledger took its document, in ms."""
 
     @property
     def id(self) -> Digest:

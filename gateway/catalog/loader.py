@@ -19,7 +19,7 @@ from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
-from ledger.core.pricing import commissions, epochs, terms
+from ledger.core.pricing import commissions, eligibility, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import Tariff, compile_terms
@@ -201,12 +201,13 @@ class _Loading:
         epoch, root, inside = self.market.book.epoch, self.market.book.root, dict[str, Catalog]()
         hidden = frozenset(self.market.published.keys() - self.public.keys())
         called = self.meanings(id for id in self.places if id not in hidden)
-        by_id, by_name = _named(self.public, called)
+        at = {one.id: one.at for one in self.published}
+        by_id, by_name = _named(self.public, called, at)
         public = Catalog(epoch, root, by_id, by_name, hidden=hidden, inside=inside)
         shared: dict[Digest, Entry] = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
         shared_names: dict[str, Entry] = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
         for realm, own in self.inside.items():  # of what is its own alone: everybody can make realms
-            own_id, own_name = _named(own, self.meanings(own))
+            own_id, own_name = _named(own, self.meanings(own), at)
             ids: Mapping[Digest, Entry] = ChainMap(own_id, shared)
             called_here: Mapping[str, Entry] = ChainMap(own_name, shared_names)
             inside[realm] = Catalog(epoch, root, ids, called_here, realm, self.lists.get(realm), public)
@@ -282,6 +283,7 @@ class _Loading:
         capacity = terms.capacity(self.market, row.party, offer.capacity)
         server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
         realms.check_tier(offer.tier, realm)
+        eligibility.check_memory(model, serving.get("memory_mb"))
         if realm:
             self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)
@@ -323,11 +325,15 @@ class _Loading:
 
 
 def _named(
-    entries: Mapping[Digest, Entry], called: Mapping[str, Digest]
+    entries: Mapping[Digest, Entry], called: Mapping[str, Digest], at: Mapping[Digest, int]
 ) -> tuple[dict[Digest, Entry], dict[str, Entry]]:
-    """Entries by id, each with the name it is listed by; and by CID and by what they are `called`."""
+    """Entries by id, each with the name it is listed by and when it was published; and by CID and by what they are
+    `called`.
+    """
     shown = names.shown(called)
-    by_id: dict[Digest, Entry] = {key: replace(one, name=shown.get(key, cid(key))) for key, one in entries.items()}
+    by_id: dict[Digest, Entry] = {
+        key: replace(one, name=shown.get(key, cid(key)), published_at=at[key]) for key, one in entries.items()
+    }
     by_cid = {cid(key): one for key, one in by_id.items()}
     return by_id, {**by_cid, **{name: by_id[id] for name, id in called.items() if id in by_id}}
 

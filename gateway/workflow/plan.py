@@ -78,9 +78,12 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A planned workflow: its steps, the terms and most units of its root call, and the most it costs in all."""
+    """A planned workflow: its steps, the terms and most units of its root call, and the most it costs in all; and what
+    the consumer prefers.
+    """
 
     catalog: Catalog
+    preferences: RoutePreferences
     entry: CapsuleEntry
     steps: Mapping[str, PlannedStep]
     tariff: Tariff
@@ -150,7 +153,7 @@ def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Jso
         price = tariff.hold(most, subcall_total)
     except Rejected as rejected:
         raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
-    return Plan(scope.catalog, entry, steps, tariff, most, subcall_total, price)
+    return Plan(scope.catalog, scope.preferences, entry, steps, tariff, most, subcall_total, price)
 
 
 def check_served(entry: CapsuleEntry, refusals: Mapping[str, Refusal]) -> dict[str, Outcome]:

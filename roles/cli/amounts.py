@@ -6,13 +6,12 @@ from typing import Annotated
 from typer import Argument
 
 from ledger.core.values import meters
-from ledger.core.values.atoms import MAX_ATOMS, Atoms
+from ledger.core.values.atoms import DECIMALS, MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter, Rates, rates
 
 Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
 
-DECIMALS = 9
 METERS = ", ".join(Meter.__members__)
 SCALES = {Meter.ms: "second", Meter.byte: "GB", Meter.fuel: "million fuel"}
 MAX_DIGITS = 19

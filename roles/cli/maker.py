@@ -1,7 +1,5 @@
 """`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from ledger.core.catalog import names
+from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Role
+from ledger.core.catalog.models import MB
+from ledger.core.values.atoms import ceil_div
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -21,6 +21,7 @@ from roles.cli.context import Group, here
 from roles.cli.shared import cells, documents, publication
 from roles.cli.shared.payees import add_collect, add_payee
 from roles.client.gateway import checked_url
+from roles.node.artifacts.manifest import artifact
 from roles.wallet import keystore, transactions
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. 
 Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
 Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
 Version = Annotated[str, Option("--version", help="Version of the model.")]
+Memory = Annotated[
+    int | None,
+    Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
+]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
@@ -49,7 +54,9 @@ MODES = {"input_modes": ["text/plain"], "output_modes": ["application/json"]}
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: weights (`onnx`) or a server (`url`), and what descendants owe."""
+    """A model as its options describe it: weights (`onnx`) or a server (`url`), the memory it needs, and what
+    descendants owe.
+    """
 
     name: str
     version: str
@@ -62,6 +69,7 @@ class Description:
     meters: list[str]
     royalty: str | None
     floor: list[str]
+    memory_mb: int | None = None
 
     def document(self, lineage: list[Document]) -> Document:
         """The model document. Rejected unless it has either weights or a URL, and all of it can be said."""
@@ -97,9 +105,16 @@ class Description:
             "meters": self.meters,
         }
         if self.onnx is not None:
-            return body | read_card(self.onnx) | {"artifact": artifact(self.onnx)}
-        checked_url(str(self.url))
-        return body | {"description": f"served at {self.url}"}
+            body |= read_card(self.onnx) | {"artifact": artifact(self.onnx)}
+            size_mb = ceil_div(body["artifact"]["size"], MB)
+            if self.memory_mb is not None and self.memory_mb < size_mb:
+                raise Rejected(f"its files alone have {size_mb} MB: say --memory-mb {size_mb} or more, or leave it out")
+        else:
+            checked_url(str(self.url))
+            body |= {"description": f"served at {self.url}"}
+        if self.memory_mb is not None:
+            body["execution"] = body["execution"] | {"min_memory_mb": self.memory_mb}
+        return body
 
 
 @app.command("register")
@@ -116,6 +131,7 @@ def register(  # noqa: PLR0913
     floor: Floor = None,
     version: Version = "1.0.0",
     license: License = "Apache-2.0",
+    memory: Memory = None,
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
@@ -128,10 +144,28 @@ def register(  # noqa: PLR0913
             raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
     else:
         document = Description(
-            name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+            name,
+            version,
+            license,
+            onnx,
+            url,
+            task,
+            protocol,
+            tensor or [],
+            meter or ["call"],
+            royalty,
+            floor or [],
+            memory,
         ).document([])
     output.confirm(f"register {name} {version} as {here().wallet}?")
-    output.show(publication.publish(document))
+    output.show({**publication.publish(document), **needs(document)})
+
+
+def needs(document: Document) -> dict[str, object]:
+    """The size of a model's files and the memory it needs, where its document says them."""
+    described = models.model(document)
+    both = {"size_bytes": described.size_bytes, "memory_mb": described.memory_mb}
+    return {name: said for name, said in both.items() if said is not None}
 
 
 @app.command("versions")
@@ -315,37 +349,6 @@ def interface(protocol: str, tensors: list[str]) -> Document:
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
     return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
-
-
-def artifact(path: Path) -> Document:
-    """The digest of an OCI manifest over every file of the model: any changed byte makes another model."""
-    path.stat()  # says which file is missing
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    blobs = [file for file in files if file.is_file() and not file.name.startswith(".")]
-    if not any(file.suffix == ".onnx" for file in blobs):
-        raise Rejected(f"there is no .onnx file in {path}", path=str(path))
-    layers = [
-        {
-            "mediaType": "application/vnd.cncf.model.weight.v1.raw",
-            "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest(),
-            "size": file.stat().st_size,
-            "annotations": {"org.opencontainers.image.title": file.name},
-        }
-        for file in blobs
-    ]
-    manifest: dict[str, Any] = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": "application/vnd.cncf.model.manifest.v1+json",
-        "layers": layers,
-    }
-    packed = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-    return {
-        "mediaType": manifest["mediaType"],
-        "artifactType": manifest["artifactType"],
-        "digest": "sha256:" + hashlib.sha256(packed).hexdigest(),
-        "size": sum(file.stat().st_size for file in blobs),
-    }
 
 
 def derivative_terms(royalty: str, floor: list[str]) -> Document:

@@ -24,6 +24,10 @@ OutputLimit = Annotated[
     str,
     Option("--output-limit", help="What the server calls its bound: max_tokens or max_completion_tokens."),
 ]
+Memory = Annotated[
+    int | None,
+    Option("--memory-mb", help="MB of memory it has for models; what needs more is not offered.", min=1, max=2**31),
+]
 Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.", min=1, max=600_000)]
 
 
@@ -36,11 +40,12 @@ def offer(  # noqa: PLR0913
     realm: Realm = "",
     slo_ms: Slo = 2_000,
     output_limit: OutputLimit = "max_tokens",
+    memory: Memory = None,
 ) -> None:
     """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own."""
     from roles.node import serve as node_serve
 
-    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
     checked_url(url)
     signed = node_serve.offer(here(), here().resolve(subject, terms.realm), url, terms)
     output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
@@ -78,15 +83,18 @@ def serve(  # noqa: PLR0913
     realm: Realm = "",
     slo_ms: Slo = 2_000,
     output_limit: OutputLimit = "max_tokens",
+    memory: Memory = None,
 ) -> None:
     """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C finishes open calls and stops.
 
-    Example: tollway provider serve ./emotion=@south/emotion --tunnel --tier edge -w casa
+    A folder must be what its model was registered with, and with --memory-mb the models must fit.
+
+    Example: tollway provider serve ./emotion=@south/emotion --tunnel --tier edge --memory-mb 512 -w casa
     """
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
     options = node_serve.options(models or [], upstream or [], host, port)
-    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
     if public_url:
         checked_url(public_url)
     node_serve.run(here(), options, terms, public_url, output.aside().print, tunnel=tunnel)

@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
-from ledger.core.catalog import realms
+from ledger.core.catalog import models, realms
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing import eligibility
+from ledger.core.pricing.eligibility import TIERS
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Address, Digest, Lane, address, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
 from roles.node import audit as auditing
 from roles.node import server
+from roles.node.artifacts.manifest import check_artifact
 from roles.node.audit import Settled
 from roles.node.callers import Callers
 from roles.node.models.resale import Upstream
@@ -30,9 +33,9 @@ from roles.wallet.context import Context
 OFFER_EPOCHS = 2
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
-TIERS = ("center", "enterprise", "edge")
 LIMITS = ("max_tokens", "max_completion_tokens")
 Say = Callable[[str], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Terms:
     slo_ms: int
     output_limit: str = ""
     """The field by which its server is told how long an answer may be; empty: `max_tokens`."""
+    memory_mb: int | None = None
+    """The memory that it has for all its models; None: enough, it does not say."""
 
     def checked(self) -> Self:
         """These terms. Rejected when an offer cannot say them."""
@@ -73,6 +78,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
     subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
+    _until_reachable(partial(check_models, context, options, subjects, terms), say)
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
@@ -89,6 +95,24 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
     server.serve(replace(options, callers=callers, witness=witness, tunnel=gateway), ready)
+
+
+def check_models(context: Context, options: NodeOptions, subjects: dict[str, Digest], terms: Terms) -> None:
+    """Rejected unless each folder is what its model was registered with, and all models fit the node's memory."""
+    gateway = context.gateway_in(terms.realm)
+    served = {name: gateway.get(f"/v1/documents/{cid(subject)}") for name, subject in subjects.items()}
+    for path, name in options.models:
+        check_artifact(served[str(name)], path)
+    known = [models.model(document) for document in served.values()]
+    for one in known:
+        eligibility.check_memory(one, terms.memory_mb)
+    together = sum(one.memory_mb or 0 for one in known)
+    if terms.memory_mb is not None and together > terms.memory_mb:
+        message = (
+            f"these models need {together} MB of memory together and the node has {terms.memory_mb} MB: serve fewer of "
+            f"them, or say --memory-mb {together} where there is so much"
+        )
+        raise Rejected(message, memory_mb=terms.memory_mb)
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
@@ -116,7 +140,7 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document
     current = previews.bid_in_force(context, subject, Role.compute, context.account)
     bid = current.bid if current else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
-    chosen = {"realm": terms.realm, "output_limit": terms.output_limit}
+    chosen = {"realm": terms.realm, "output_limit": terms.output_limit, "memory_mb": terms.memory_mb}
     parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
         "serve": {**serve, **{name: said for name, said in chosen.items() if said}},
@@ -148,7 +172,7 @@ def log_of(wallet: str) -> Path:
     return home.home() / "served" / f"{wallet}.sqlite"
 
 
-def _until_reachable(ask: Callable[[], Digest], say: Say) -> Digest:
+def _until_reachable(ask: Callable[[], T], say: Say) -> T:
     while True:
         try:
             return ask()

@@ -181,6 +181,7 @@ consumer quote @a/b call=99999999999999999999999999      | 1 | METER=UNITS
 consumer quote @a/b 'call=²'                             | 1 | METER=UNITS
 consumer quote @a/b '[x]=1'                              | 1 | '[x]=1'
 consumer discover t --max-price -1                       | 1 | is not an amount
+consumer discover t --max-memory-mb 0                    | 2 | --max-memory-mb
 consumer statement --as '[x]'                            | 1 | '[x]' is not a valid format
 consumer withdraw --wait -1                              | 2 | --wait
 consumer session-key '[/x]'                              | 1 | '[/x]'
@@ -193,9 +194,11 @@ provider serve --upstream @a/b=http://x --port -1        | 2 | --port
 provider serve --upstream @a/b=http://x --port 99999     | 2 | --port
 provider serve --upstream @a/b=http://x --capacity 0     | 2 | --capacity
 provider serve --upstream @a/b=http://x --slo-ms -1      | 2 | --slo-ms
-provider serve --upstream @a/b=http://x --tier '[x]'     | 1 | center, enterprise, edge
+provider serve --upstream @a/b=http://x --tier '[x]'     | 1 | edge, enterprise, center
+provider serve --upstream @a/b=http://x --memory-mb 0    | 2 | --memory-mb
 provider serve --upstream @a/b=http://x --output-limit x | 1 | max_tokens
 provider offer @a/b --url foo                            | 1 | 'foo' is not a URL
+provider offer @a/b --url http://x --memory-mb -1        | 2 | --memory-mb
 provider bid @a/b --ask call=x                           | 1 | METER=ATOMS
 provider bid @a/b --ask output_tokens=5                  | 1 | output_token
 provider bid @a/b --ask call=99999999999999999999999999  | 1 | METER=ATOMS
@@ -213,6 +216,8 @@ maker register @a/b --card none.json                     | 1 | none.json: no suc
 maker register @a/b --card /                             | 1 | /: is a directory
 maker register @a/b --card README.md                     | 1 | README.md is not JSON
 maker register @a/b --onnx none.onnx                     | 1 | none.onnx: no such file
+maker register @a/b --url http://x --memory-mb nan       | 2 | --memory-mb
+maker register @a/b --onnx deploy/demo/models/dialog --memory-mb 1 | 1 | --memory-mb 4 or more
 maker register @a/b --onnx README.md                     | 1 | .onnx
 maker register @a/b --url foo                            | 1 | 'foo' is not a URL
 maker register @a/b --url http://x --royalty x           | 1 | is not a ratio

@@ -2,12 +2,15 @@
 
 Discovery, quotes, routing and workflows all use this rule, so nothing is recommended or quoted that a call refuses:
 
+    0  the model fits the provider's memory: else it is no provider of it, whatever is asked
     1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
     2  its price for the most the call can use is within the consumer's limit
     3  its circuit is closed: it answered the gateway's last probe, if it was probed
 
 The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. A workflow's
 plan checks the first for each step, its quote and its run the others.
+
+Of those that may serve, the nearest come first for a consumer that asks for that, from a length of input on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +23,11 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.meters import Units
 
 EDGE = "edge"
+TIERS = (EDGE, "enterprise", "center")
+"""The nearest first."""
+ANYWHERE = (0, 0)
+FAR = 2**31
+"""The class, in ms, of a round trip that is above all classes."""
 
 
 class Measured(Protocol):
@@ -57,13 +65,20 @@ P = TypeVar("P", bound=Provider)
 
 @dataclass(frozen=True, slots=True)
 class RoutePreferences:
-    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything."""
+    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything. Calls
+    with `nearest_from` input tokens and more prefer the nearest; None: no call does.
+    """
 
     max_price: Atoms | None = None
     realm: str = ""
     tiers: frozenset[str] = frozenset()
     max_latency_ms: int | None = None
     near_ms: int | None = None
+    nearest_from: int | None = None
+
+    def prefers_nearest(self, input_tokens: int) -> bool:
+        """Whether a call with so much input prefers the nearest."""
+        return self.nearest_from is not None and input_tokens >= self.nearest_from
 
 
 ANY = RoutePreferences()
@@ -87,6 +102,20 @@ class AllPaused(Unavailable):
     def __init__(self, until: int) -> None:
         super().__init__("every provider failed lately")
         self.until = until
+
+
+def check_memory(model: Model, memory_mb: int | None) -> None:
+    """Rejected when a model needs more memory than a provider's node has. A node that does not say has enough, and a
+    model that does not say fits.
+    """
+    need = model.memory_mb
+    if need is not None and memory_mb is not None and need > memory_mb:
+        raise Rejected(
+            f"{model.name} needs {need} MB of memory and the node has {memory_mb} MB: serve a smaller model "
+            f"(tollway consumer discover TASK --max-memory-mb {memory_mb}), or say --memory-mb {need} "
+            "where there is so much",
+            field="$.serve.memory_mb",
+        )
 
 
 def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms]) -> list[P]:
@@ -151,6 +180,16 @@ def fits(provider: Provider, preferences: RoutePreferences) -> bool:
     return asked.max_latency_ms is None or expected_latency(provider) <= asked.max_latency_ms
 
 
+def distance(provider: Provider, *, nearest: bool) -> tuple[int, int]:
+    """Where a provider stands if the nearest come first: by the class of its measured round trip, in one class by its
+    tier. All stand in the same place if they do not.
+    """
+    if not nearest:
+        return ANYWHERE
+    near = provider.health.near
+    return (near if near is not None else FAR, TIERS.index(provider.tier))
+
+
 def expected_latency(provider: Provider) -> int:
     """The measured p50 latency in ms; what the provider declares while nothing is measured."""
     return provider.health.latency_ms or provider.slo_ms
@@ -167,6 +206,9 @@ def lacking(model: Model, wanted: Mapping[str, Any]) -> list[str]:
         asked = set(wanted.get(name, ()))
         if asked and not any(asked <= set(one.get(name, ())) for one in able):
             lacks.append(f"{name} {', '.join(sorted(asked))}")
+    room, need = wanted.get("max_memory_mb"), model.memory_mb
+    if room is not None and (need is None or need > room):
+        lacks.append(f"a need of {room} MB of memory at most" + (f" (it has {need})" if need else " that it states"))
     required = set(wanted.get("require", ()))
     if "bitexact" in required and document["execution"]["determinism"] != "bitexact":
         lacks.append("bitexact execution")

@@ -10,6 +10,8 @@ Ppm: TypeAlias = int
 
 MAX_ATOMS = 2**63 - 1
 PPM = 1_000_000
+CURRENCY, DECIMALS = "AIC", 9
+"""The settlement token, and how many decimal places it has. An atom is the last of them."""
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 

@@ -84,7 +84,8 @@ def show_quote(quote: Json) -> None:
 
 
 def model_row(row: Json) -> dict[str, Any]:
-    return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
+    named = {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
+    return named | {name: row[name] for name in ("size_bytes", "memory_mb") if row.get(name) is not None}
 
 
 def price_rows(row: Json) -> list[dict[str, Any]]:
@@ -94,7 +95,11 @@ def price_rows(row: Json) -> list[dict[str, Any]]:
         prices = [f"what its {len(row['steps'])} steps cost, {amounts.format_ratio(ratio)} of the price on top"]
     else:
         prices = cells.rates(row.get("pricing", {})) or ["free"]
-    return [{"model": "" if n else row["id"], "price": price} for n, price in enumerate(prices)]
+    needs = {name: row.get(name) or "" for name in ("size_bytes", "memory_mb")}
+    return [
+        {"model": row["id"], "price": prices[0], **needs},
+        *({"model": "", "price": price, **dict.fromkeys(needs, "")} for price in prices[1:]),
+    ]
 
 
 def why_nothing(diagnostic: Json) -> str:
@@ -107,7 +112,7 @@ def why_nothing(diagnostic: Json) -> str:
 
 
 def search_row(row: Json) -> dict[str, Any]:
-    shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
+    shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "size_bytes", "memory_mb", "sponsored")
     return {name: row[name] for name in shown if name in row}
 
 
