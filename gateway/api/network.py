@@ -16,6 +16,7 @@ from gateway.api.dependencies import Anybody, Here, Seen, caller_of, seen_by, sh
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
+from gateway.asgi import Sender
 from gateway.catalog import credentials
 from gateway.catalog.catalog import ModelEntry
 from gateway.clock import now_ms
@@ -125,7 +126,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            await _check_reachable(gateway, server)
+            await _check_reachable(gateway, server, request)
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
@@ -158,11 +159,14 @@ def _check_memory(gateway: Gateway, offered: Offer) -> None:
             eligibility.check_memory(entry.model, at.memory_mb)
 
 
-async def _check_reachable(gateway: Gateway, server: target.Target) -> None:
+async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:
     """Refused unless the gateway may call a server at all, as its name says now."""
+    sender: Sender = request.scope["state"]["sender"]
+    headers = {name.lower(): value for name, value in request.headers.raw}
+    address = gateway.connections.addresses.of_request(sender.address, headers)
     try:
         async with asyncio.timeout(bounds.FETCH_SECONDS):
-            await gateway.upstream.guard.resolve(server.host, server.port, for_stranger=True)
+            await gateway.upstream.guard.resolve(server.host, server.port, address)
     except TimeoutError:
         message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
         raise Refusal(400, "rejected", message, param="serve") from None
