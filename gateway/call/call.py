@@ -197,7 +197,8 @@ class Call(msgspec.Struct):
         assert self.hold is not None
         tariff = candidate.tariff
         if self.referral is not None:
-            tariff = await self.referral.terms(tariff)
+            tariff = await self.referral.terms(tariff, served.units)
+            self.billing.slot = self.referral.paid_by
         draft = self.billing.draft(tariff, served)
         dues = [(self.hold, draft.receipt.charge)]
         if candidate.realm:

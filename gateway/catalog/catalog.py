@@ -46,7 +46,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A model, the name it is listed by (its CID without one), its owner in this epoch, and its providers. Without
-    candidates, `why` says what is missing.
+    candidates, `why` says what is missing. `sponsorship` is its owner's; `orders` are for slots, of who earns a line.
     """
 
     model: Model
@@ -57,6 +57,7 @@ class ModelEntry:
     protocols: frozenset[str]
     why: str = ""
     sponsorship: Sponsorship | None = None
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:
@@ -76,6 +77,7 @@ class CapsuleEntry:
     inner: Tariff | None
     why: str = ""
     sponsorship: Sponsorship | None = None
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:

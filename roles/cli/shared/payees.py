@@ -1,4 +1,4 @@
-"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement, sponsor."""
+"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement."""
 
 import contextlib
 import csv
@@ -9,9 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
-from ledger.core.pricing.commissions import CAP_PPM
 from ledger.core.settlement.transactions import Call
-from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import quoted
@@ -19,7 +17,7 @@ from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import cells
-from roles.wallet import signing, transactions
+from roles.wallet import transactions
 
 ASK = (
     f"METER=ATOMS, such as call=200. Repeat it for more meters: {amounts.METERS}. "
@@ -37,13 +35,11 @@ Window = Annotated[
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
 FORMS = ("table", "json", "csv", "beancount")
-OFFER_EPOCHS = 24
-"""The time an offer of a commission or for a slot is in force."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
 def add_payee(app: Group, role: Role) -> None:
-    """Add the commands of a role that is paid by bids. Owners can also sponsor what is theirs."""
+    """Add the commands of a role that is paid by bids."""
 
     @app.command("bid")
     def place(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -62,35 +58,6 @@ def add_payee(app: Group, role: Role) -> None:
 
     add_earnings(app)
     add_statement(app)
-    if role in VALUE_ROLES:
-        add_sponsoring(app, role)
-
-
-def add_sponsoring(app: Group, role: Role) -> None:
-    @app.command("sponsor")
-    def sponsor(
-        subject: Annotated[str, Argument(help="Your model or capsule: @org/name, or its id.")],
-        curators: Annotated[str, Option(help="Commission for curators, in % of your own share; at most 90%.")] = "0%",
-        window: Annotated[
-            int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.", min=1, max=MAX_COUNT)
-        ] = 1_000,
-        slot: Annotated[str | None, Option(help="The most to pay per sale from a slot: 400atoms.")] = None,
-        daily: Annotated[str | None, Option(help="Daily budget for slots; default: 100 x --slot.")] = None,
-        task: Annotated[list[str] | None, Option(help="Show the slot for this task. Repeat it for more.")] = None,
-    ) -> None:
-        """Pay curators a commission, and bid for sponsored slots in discovery. You pay only for calls they bring."""
-        offered = amounts.parse_ratio(curators)
-        if offered > CAP_PPM:
-            raise Rejected(f"curators get at most 90% of your share, not {curators}", curators=curators)
-        curation = {"offer_ppm": offered, "window_calls": window}
-        parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "curation": curation}
-        if slot is not None:
-            bid = amounts.parse_some(slot)
-            cap = amounts.parse_some(daily) if daily else 100 * bid
-            parts["promotion"] = {"bid": str(bid), "daily_cap": str(cap), "tasks": task or []}
-        signed = signing.offer(here(), here().resolve(subject), role, OFFER_EPOCHS, parts)
-        output.confirm(f"offer this as {role.name} of {subject} for {OFFER_EPOCHS} epochs?")
-        output.show(here().gateway.post("/v1/offers", signed))
 
 
 def add_earnings(app: Group) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.core.catalog.bids import Deduction, Line, Role, Terms, ordered
+from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.price import Charge, payees, price
 from ledger.core.pricing.promotion import Bidder, Impression, auction, sells
 from ledger.core.values.ids import Address, Digest
@@ -112,7 +113,8 @@ def test_click_draining_costs_the_drainer_more_than_the_sponsor(
     weaver_ppm: int, floor: int, ask: int, promotion: int
 ) -> None:
     """A rival buys with fresh accounts to burn the sponsor's slot budget: each sale still earns the sponsor 10 %."""
-    impression = Impression(promotion, SURFACE, 0)
+    order = Sponsorship(WEAVER, Role.weaver, 0, 0, promotion, 10 * promotion, frozenset({"chat"}))
+    impression = Impression(promotion, SURFACE, 0, order)
     clicks = [sells(impression, bought_since=True, now=at) for at in range(50)]
     assert sum(clicks) == 0  # looking and clicking cost a sponsor nothing
     shown = the_terms(weaver_ppm, floor, ask, Deduction(0, promotion=sells(impression, False, 1), surface=SURFACE))
