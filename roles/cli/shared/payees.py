@@ -1,23 +1,28 @@
 """Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement."""
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import Address, Digest, address, cid, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import cells
 from roles.wallet import transactions
+
+if TYPE_CHECKING:
+    from ledger.core.settlement.events import BidPlaced
 
 ASK = (
     f"METER=ATOMS, such as call=200. Repeat it for more meters: {amounts.METERS}. "
@@ -146,8 +151,10 @@ def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
 
 def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     """Confirm and place a bid. Warns about risks, and notes when the same bid is in force already."""
-    from roles.audit import previews  # slow to import
+    from ledger.core.pricing import caps  # slow to import
+    from roles.audit import previews
 
+    caps.bid(role, bid)
     warn(role, bid)
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
         current = previews.bid_in_force(here(), subject, role, here().account)
@@ -156,10 +163,37 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
             return
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
+    chain = transactions.chain(here())
+    if role in (Role.maker, Role.oem):
+        _check_owner(address(chain.view("Registry", "models", subject)[0]), role, name)
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
-    sent = transactions.send(here(), transactions.chain(here()).bid(subject, role, here().account, bid))
+    sent = transactions.send(here(), chain.bid(subject, role, here().account, bid))
+    placed = chain.last_bid(subject, role, here().account)
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
-    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
+    said = in_words(placed, name, chain.deployment.epoch_seconds) if placed is not None else ""
+    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), "order": said, **sent})
+
+
+def _check_owner(owner: Address, role: Role, name: str) -> None:
+    """Rejected when this wallet bids in an owner's role for what it does not own: nobody would ever be paid by it."""
+    if owner == ZERO_ADDRESS:
+        raise Rejected(f"{name} is not registered: tollway maker register, or tollway oem derive")
+    if owner != here().account:
+        raise Rejected(
+            f"{name} is of {to_hex(owner)}, and only its owner bids as its {role.name}: to serve it, "
+            f"tollway provider bid {name}; to own it, tollway maker buy {name}"
+        )
+
+
+def in_words(placed: BidPlaced, name: str, epoch_seconds: int) -> str:
+    """A bid that was placed, with its beginning and its end."""
+    from ledger.core.pricing.epochs import NEVER  # slow to import
+
+    def begins(epoch: int) -> str:
+        return f"{cells.utc(1000 * epoch_seconds * epoch)} UTC"
+
+    until = begins(placed.until) if placed.until < NEVER else "you replace it"
+    return f"{describe(placed.bid)} as {placed.role.name} of {name}, from {begins(placed.first)} until {until}"
 
 
 def warn(role: Role, bid: Bid) -> None:

@@ -13,6 +13,7 @@ from ledger.core.pricing import commissions, sponsors
 from ledger.core.pricing.promotion import RESERVE
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_ADDRESS
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared.payees import Window
@@ -40,7 +41,9 @@ def add_owners_order(app: Group, role: Role) -> None:
     @app.command("sponsor")
     def sponsor(  # noqa: PLR0913
         subject: Promoted,
-        curators: Annotated[str, Option(help="Commission for curators, in % of your own share; at most 90%.")] = "0%",
+        curators: Annotated[
+            str | None, Option(help="Commission for curators, in % of your own share; at most 90%.")
+        ] = None,
         window: Window = 1_000,
         slot: Slot = None,
         daily: Daily = None,
@@ -50,9 +53,14 @@ def add_owners_order(app: Group, role: Role) -> None:
         """Pay curators a commission, and bid for sponsored slots in discovery. You pay only for calls they bring.
 
         It takes the place of your order before it. It is for what you own; of your share you keep at least a tenth.
+        Without --curators, curators of a workflow get what its capsule says.
         """
-        parts: Document = {"curation": {"offer_ppm": amounts.parse_ratio(curators), "window_calls": window}}
-        place(subject, role, parts if end or slot is None else parts | slots(subject, slot, daily, task), end=end)
+        parts: Document = {}
+        if curators is not None or end:
+            parts["curation"] = {"offer_ppm": amounts.parse_ratio(curators or "0%"), "window_calls": window}
+        if slot is not None and not end:
+            parts |= slots(subject, slot, daily, task)
+        place(subject, role, parts, end=end)
 
 
 def add_providers_order(app: Group) -> None:
@@ -95,7 +103,7 @@ def place(name: str, role: Role, parts: Document, *, end: bool) -> None:
     """Sign an order, or the end of one, and show how the gateway understood it."""
     said: Document = {"role": role.name, **parts}
     if not end:
-        order = commissions.sponsorship(here().account, said)
+        order = commissions.sponsorship(ZERO_ADDRESS, said)  # before a wallet or a gateway is asked for
         if order is None or (order.slot_tasks and not order.slot_bid):
             raise Rejected(f"this order offers nothing: say what a sale is worth to you, --slot {RESERVE}atoms or more")
         sponsors.check_caps(order)
