@@ -141,7 +141,7 @@ def said(order: Sponsorship, name: str, end: str) -> str:
         )
     if order.slot_bid:
         source = "commission" if order.role is Role.curator else "share"
-        served = " if you serve it" if order.role is Role.compute else ""
+        served = ", if you serve it," if order.role is Role.compute else ""
         parts.append(
             f"for the first paid call of a consumer that a slot brought{served} you pay {RESERVE} to {order.slot_bid} "
             f"atoms, at most 90% of your {source} of it, and at most {order.slot_daily_cap} atoms a day (UTC); it is "
