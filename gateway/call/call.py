@@ -204,9 +204,8 @@ class Call(msgspec.Struct):
             self.billing.slot = self.referral.paid_by
         draft = self.billing.draft(tariff, served)
         dues = [(self.hold, draft.receipt.charge)]
-        if candidate.realm:
-            return await billing.charge(gateway.receipt_log, (draft,), dues, None)
-        count = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        counted = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        count = counted if not candidate.realm else None
         return await billing.charge(gateway.receipt_log, (draft,), dues, count)
 
     def release(self) -> None:
@@ -262,7 +261,7 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
     try:
         answer = await attempt(gateway, call)
         signed = await call.charge(gateway, answer.candidate, answer.served)
-        headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
+        headers = answer_headers(answer.reply, signed[-1], with_tensors=call.ask.path == INFER) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
     except TimeoutError:
         raise too_late(gateway, call) from None

@@ -8,13 +8,15 @@ log; a call that is not charged gives its place in the window back.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from gateway.catalog.catalog import Entry
-from gateway.database import transact
+from gateway.database import transact, transact_aside
 from gateway.errors import Refusal
 from ledger.core.catalog.bids import Role
 from ledger.core.pricing import commissions
@@ -35,6 +37,8 @@ KEPT = 100_000
 """The most windows and impressions remembered. An impression that is forgotten is a slot that is not charged."""
 Pair = tuple[Address, Digest]
 """A consumer and a subject."""
+Transact = Callable[[Engine, Callable[[Session], Any]], Awaitable[Any]]
+"""Asks the database for a call, or aside of calls."""
 
 
 @dataclass(slots=True)
@@ -133,11 +137,13 @@ class Referrals:
         bidders = []
         for bidder, order in bids:
             if order.role is not Role.curator or order.party != consumer:
-                left = max(0, order.slot_daily_cap - await self._spent_today(bidder.subject, paid_by(order), now))
-                bidders.append(bidder._replace(left=left))
+                spent = await self._spent_today(bidder.subject, paid_by(order), now, transact_aside)
+                bidders.append(bidder._replace(left=max(0, order.slot_daily_cap - spent)))
         while True:
-            shown = slots.auction(bidders)
-            bought = [slot.subject for slot in shown if consumer and await self._buys((consumer, slot.subject), now)]
+            shown, bought = slots.auction(bidders), []
+            for slot in shown:
+                if consumer is not None and await self._buys((consumer, slot.subject), now, transact_aside):
+                    bought.append(slot.subject)
             if not bought:
                 return shown
             bidders = [one for one in bidders if one.subject not in bought]
@@ -206,15 +212,16 @@ class Referrals:
         self.referred[pair] += 1
         return referral
 
-    async def _buys(self, pair: Pair, now: int) -> bool:
+    async def _buys(self, pair: Pair, now: int, run: Transact = transact) -> bool:
         since = max(0, now - WINDOW_MS)
-        return await transact(self._engine, lambda session: counted.bought_since(session, self._lane, *pair, since))
+        bought: bool = await run(self._engine, lambda session: counted.bought_since(session, self._lane, *pair, since))
+        return bought
 
-    async def _spent_today(self, subject: Digest, payer: str, now: int) -> Atoms:
+    async def _spent_today(self, subject: Digest, payer: str, now: int, run: Transact = transact) -> Atoms:
         today, key = now // DAY_MS, (subject, payer)
         known = self._spent.get(key)
         if known is None or known[0] != today:
-            spent = await transact(
+            spent = await run(
                 self._engine, lambda session: counted.promoted_since(session, self._lane, key, today * DAY_MS)
             )
             known = self._spent.get(key)

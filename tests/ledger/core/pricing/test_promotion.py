@@ -194,6 +194,7 @@ def test_a_second_order_for_one_subject_dodges_no_reserve_and_makes_nothing_chea
     for second in (twice, accomplice):
         rows = auction([*bidders, own, second], slots=9)
         assert len({row.subject for row in rows}) == len(rows), "one row a subject"
+        assert second is accomplice or price_of(own, rows) == alone, "its own other order is nobody to outbid"
         assert price_of(own, rows) >= max(alone, RESERVE if max(bid, other) >= RESERVE else 0)
 
 
