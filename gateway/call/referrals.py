@@ -135,7 +135,7 @@ class Referrals:
         its own.
         """
         bidders = []
-        for bidder, order in bids:
+        for bidder, order in sorted(bids, key=lambda one: -one[0].rank)[: slots.MAX_BIDDERS]:
             if order.role is not Role.curator or order.party != consumer:
                 spent = await self._spent_today(bidder.subject, paid_by(order), now, transact_aside)
                 bidders.append(bidder._replace(left=max(0, order.slot_daily_cap - spent)))
@@ -225,6 +225,8 @@ class Referrals:
                 self._engine, lambda session: counted.promoted_since(session, self._lane, key, today * DAY_MS)
             )
             known = self._spent.get(key)
+            if len(self._spent) >= KEPT:
+                self._spent.clear()
             if known is None or known[0] != today:  # or a call counted meanwhile
                 self._spent[key] = known = (today, spent)
         return known[1]

@@ -26,6 +26,8 @@ from ledger.core.values.ids import Address, Digest
 MAX_SLOTS = 3
 MAX_ORDERS = 16
 """Orders for slots of one subject that are looked at, the highest bids first: everybody may be a curator."""
+MAX_BIDDERS = 64
+"""Bids that are looked at for one answer, the highest ranks first: what each has paid today is looked up."""
 WINDOW_MS = 24 * 3_600_000
 DAY_MS = 24 * 3_600_000
 RESERVE: Atoms = 10
@@ -146,22 +148,28 @@ def deduction(
     shown = replace(plain, promotion=impression.price, surface=impression.surface)
     if referral is None or (owner is not None and whose == (owner.party, owner.role)):
         return shown
-    return _of_commission(shown, amounts[sponsor.line]) if whose == (referral.curator, Role.curator) else plain
+    if whose != (referral.curator, Role.curator):
+        return plain
+    return _of_commission(shown, amounts[sponsor.line]) or plain
 
 
-def _of_commission(shown: Deduction, line: Atoms) -> Deduction:
-    """A deduction whose slot its curator pays, for a sponsor's line of this amount.
+def _of_commission(shown: Deduction, line: Atoms) -> Deduction | None:
+    """A deduction whose slot its curator pays, for a sponsor's line of this amount. None when it has too little.
 
-    promotion  = min(price, floor(0.9 * what the curator keeps))
-    offer      = floor((commission - promotion) * 10^6 / line)            rounded down: the owner gives no more
-    keep       = floor((kept - promotion) * 10^6 / commission that is left)    rounded down: to the consumer
+        promotion  = min(price, floor(0.9 * what the curator keeps))
+        offer      = floor((commission - promotion) * 10^6 / line)       rounded down: the owner gives no more
+        keep       = floor((rest - rebate) * 10^6 / rest)                rounded down: to the consumer
+
+    `rest` is the commission at that offer, `rebate` the consumer's part of the whole one.
     """
     commission = commissions.commission(line, shown.offer_ppm)
     kept = commission * shown.keep_ppm // PPM
     promotion = min(shown.promotion, most_of(kept))
-    offer_ppm = (commission - promotion) * PPM // line if line else 0
-    left = commissions.commission(line, offer_ppm)
-    keep_ppm = min(PPM, (kept - promotion) * PPM // left) if left else PPM
+    if not promotion:
+        return None
+    offer_ppm = (commission - promotion) * PPM // line
+    rest = commissions.commission(line, offer_ppm)
+    keep_ppm = max(0, rest - (commission - kept)) * PPM // rest if rest else PPM
     return replace(shown, offer_ppm=offer_ppm, keep_ppm=keep_ppm, promotion=promotion)
 
 
