@@ -12,6 +12,7 @@ from roles.cli import maker, output
 from roles.cli.context import Group, here
 from roles.cli.shared import imports, payees, servers
 from roles.cli.shared.payees import Ask, Subject
+from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
 from roles.client.model_server import TENSORS, ModelServer, Served
 
@@ -19,6 +20,7 @@ app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
 payees.add_staking(app, "calls are routed to you in proportion to it")
 payees.add_payee(app, Role.compute)
+add_providers_order(app)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
