@@ -230,6 +230,9 @@ def _models(catalog: Catalog, step: Step) -> tuple[ModelEntry, ...]:
         entry = catalog.by_id.get(step.model)
         if not isinstance(entry, ModelEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
+        if speaks(step) not in entry.protocols and not embeds(step, entry):
+            spoken = ", ".join(sorted(entry.protocols))
+            raise Refusal(503, "no_provider", f"step {step.id} speaks {speaks(step)}, and {entry.name} {spoken}")
         return (entry,)
     assert step.capability is not None
     able = [

@@ -219,3 +219,31 @@ def test_a_long_condition_is_no_error_for_which_nobody_pays(loom: Loom, consumer
 def test_numbers_of_paths_and_conditions_are_such_as_there_are(text: str) -> None:
     with pytest.raises(Rejected):
         (templates if text.endswith("]") else conditions).parse(text)
+
+
+def test_a_step_in_a_protocol_that_its_model_does_not_speak_is_refused_before_any_is_served(
+    loom: Loom, consumer: Signer
+) -> None:
+    """It was an error of ours in the middle of the workflow, and nobody paid for the steps before."""
+    key = loom.consumer(consumer)
+    talker, sorter = loom.talker("talker", echoing()), loom.classifier("sorter", inferring("joy"))
+    said = {"messages": [{"role": "user", "content": "$steps.a.output.content"}]}
+    for model, given in ((talker, {"text": "$steps.a.output.content"}), (sorter, said)):
+        loom.capsule(
+            pinned("a", talker, {"messages": "$.messages"}),
+            pinned("b", model, given),
+            output={"content": "$steps.a.output.content"},
+        )
+        answer = loom.gateway.chat(key, "@wanda/flow")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_provider"), answer.text
+        assert "b speaks" in answer.json()["error"]["message"]
+    assert loom.nodes[0].asked == []
+
+
+def test_a_model_without_named_values_is_not_invoked(loom: Loom, consumer: Signer) -> None:
+    loom.world.a_model_at("http://127.0.0.1:1", "@acme/responder", protocol="openresponses/1")
+    loom.known("@acme/responder")
+    bearer = {"Authorization": f"Bearer {loom.consumer(consumer)}"}
+    body = {"model": "@acme/responder", "input": {"messages": []}}
+    answer = loom.gateway.http.post("/v1/invoke", json=body, headers=bearer)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_protocol"), answer.text
