@@ -46,7 +46,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A model, the name it is listed by (its CID without one), its owner in this epoch, and its providers. Without
-    candidates, `why` says what is missing.
+    candidates, `why` says what is missing. `sponsorship` is its owner's; `orders` are for slots, of who earns a line.
     """
 
     model: Model
@@ -59,6 +59,7 @@ class ModelEntry:
     sponsorship: Sponsorship | None = None
     published_at: int = 0
     """When the lane's ledger took its document, in ms."""
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:
@@ -80,6 +81,7 @@ class CapsuleEntry:
     sponsorship: Sponsorship | None = None
     published_at: int = 0
     """When the lane's ledger took its document, in ms."""
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:
