@@ -42,6 +42,7 @@ from ledger import deployments
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.pricing.terms import Operator
+from ledger.core.values import call_heads
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain
@@ -190,6 +191,7 @@ class Running:
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),
+            parent_key=call_heads.parent_key(credentials.key_of(settings.secret) or signer.exchange(signer.public)),
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
         )

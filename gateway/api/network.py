@@ -16,8 +16,9 @@ from gateway.api.dependencies import Anybody, Here, Seen, caller_of, seen_by, sh
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
+from gateway.asgi import Sender
 from gateway.catalog import credentials
-from gateway.catalog.catalog import ModelEntry
+from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -28,7 +29,7 @@ from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.catalog import models, realms
 from ledger.core.catalog.models import Offer
-from ledger.core.pricing import eligibility, epochs
+from ledger.core.pricing import eligibility, epochs, sponsors
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
 from ledger.core.values.atoms import Atoms
@@ -45,6 +46,8 @@ from ledger.store.network import realms as lists
 router = APIRouter(prefix="/v1", tags=["network"])
 
 MAX_DOCUMENT_BYTES = 256 * 1024
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999."""
 
 
 async def _read_document(request: Request) -> Document:
@@ -121,30 +124,36 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     """
     document, headers = _read_offer(await _read_document(request))
     canon.validate(document, "offer")
-    models.offer(document, gateway.domain)  # is it signed? A name is looked up for its party only
+    said = models.offer(document, gateway.domain)  # is it signed? A name is looked up for its party only
+    if not _may_promote(gateway.catalog, said):
+        raise publications.unknown(said.subject)
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            await _check_reachable(gateway, server)
+            await _check_reachable(gateway, server, request)
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
         credential = credentials.encrypt(gateway.settings.secret, provider, subject, credentials.lines(headers))
     epoch = gateway.catalog.epoch
 
-    def take(session: Session) -> tuple[Offer, bool]:
+    def take(session: Session) -> tuple[Offer, bool, str]:
         offered, changed = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
         _check_memory(gateway, offered)  # after its party is known to belong to the realm it names
-        if gateway.private and changed and not offered.withdrawn:
+        if gateway.private and changed and not offered.withdrawn and not sponsors.is_order(offered):
             credits.place_bid(session, offered, epoch, now_ms())
-        return offered, changed
+        if not sponsors.is_order(offered) or offered.withdrawn:
+            return offered, changed, ""
+        name = publications.promoted(session, offered.subject, gateway.domain, epoch).name
+        said = sponsors.said(publications.ordered(offered), name, ends_at(gateway, offered.until))
+        return offered, changed, said
 
-    made, changed = await gateway.aside(take)
+    made, changed, order = await gateway.aside(take)
     gateway.book_changed.set()
     shown = {"subject": cid(made.subject), "party": to_hex(made.party)}
     if made.withdrawn:
         return {**shown, "withdrawn": True, "ended": changed}
-    return {**shown, "expires_epoch": made.until}
+    return {**shown, "expires_epoch": made.until} | ({"order": order} if order else {})
 
 
 def _check_memory(gateway: Gateway, offered: Offer) -> None:
@@ -160,11 +169,28 @@ def _check_memory(gateway: Gateway, offered: Offer) -> None:
             eligibility.check_memory(entry.model, at.memory_mb)
 
 
-async def _check_reachable(gateway: Gateway, server: target.Target) -> None:
+def _may_promote(public: Catalog, offer: Offer) -> bool:
+    """Whether an offer is none to sponsor, or its party may know of what it sponsors: a realm is its members' alone."""
+    if not sponsors.is_order(offer) or offer.subject not in public.hidden:
+        return True
+    inside = [(realm, inner) for realm, inner in public.inside.items() if offer.subject in inner.by_id]
+    return any(realms.is_listed(realm, inner.members, offer.party) for realm, inner in inside)
+
+
+def ends_at(gateway: Gateway, epoch: int) -> str:
+    """When an epoch begins, and what was in force before it ends."""
+    at = epoch * gateway.calendar.epoch_seconds
+    return datetime.fromtimestamp(min(at, LAST_SECOND), UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:
     """Refused unless the gateway may call a server at all, as its name says now."""
+    sender: Sender = request.scope["state"]["sender"]
+    headers = {name.lower(): value for name, value in request.headers.raw}
+    address = gateway.connections.addresses.of_request(sender.address, headers)
     try:
         async with asyncio.timeout(bounds.FETCH_SECONDS):
-            await gateway.upstream.guard.resolve(server.host, server.port, for_stranger=True)
+            await gateway.upstream.guard.resolve(server.host, server.port, address)
     except TimeoutError:
         message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
         raise Refusal(400, "rejected", message, param="serve") from None

@@ -48,7 +48,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A model, the name it is listed by (its CID without one), its owner in this epoch, and its providers. Without
-    candidates, `why` says what is missing.
+    candidates, `why` says what is missing. `sponsorship` is its owner's; `orders` are for slots, of who earns a line.
     """
 
     model: Model
@@ -61,6 +61,7 @@ class ModelEntry:
     sponsorship: Sponsorship | None = None
     published_at: int = 0
     """When the lane's ledger took its document, in ms."""
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:
@@ -82,6 +83,7 @@ class CapsuleEntry:
     sponsorship: Sponsorship | None = None
     published_at: int = 0
     """When the lane's ledger took its document, in ms."""
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:

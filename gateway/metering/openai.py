@@ -180,7 +180,7 @@ _ANSWER = msgspec.json.Decoder(Answer)
 
 def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is no answer to `path`. Raises NodeFailed when it is an error."""
-    if bounds.is_crowded(body, marks=b"[{" if path == EMBEDDINGS else b"[{,"):  # embeddings are numbers, and not read
+    if bounds.is_crowded(body) or (path != EMBEDDINGS and bounds.is_crowded(body, bounds.ANSWER_VALUES, b",")):
         return None
     try:
         answer = _ANSWER.decode(body)
@@ -219,7 +219,7 @@ def shorten(body: bytes, tokens: int, most: int) -> bytes:
     Raises NodeFailed when it cannot be decoded whole.
     """
     try:
-        bounds.check_whole(body)
+        bounds.check_shape(body)
     except Refusal as refused:
         raise NodeFailed(f"the node's answer is nonsense: {refused.message}", "nonsense") from refused
     answer = _object(body)

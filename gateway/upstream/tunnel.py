@@ -147,6 +147,7 @@ class TunnelNode:
     challenge_seconds: float
     streams: dict[int, Stream] = field(default_factory=dict)
     outbox: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    has_room: asyncio.Event = field(default_factory=asyncio.Event)
     next_number: int = 1
     _round_trips: deque[float] = field(default_factory=lambda: deque(maxlen=PINGS))
     _pinged: tuple[bytes, float] | None = None
@@ -173,18 +174,27 @@ class TunnelNode:
             self._pinged = None
 
     def post(self, frame: bytes) -> None:
+        """Queue a frame of a few bytes, or one that found room."""
         self.outbox.put_nowait(frame)
 
     async def write(self) -> None:
         """Send queued frames in order, until cancelled."""
         while True:
             await self.send(await self.outbox.get())
+            self.has_room.set()
+
+    async def room(self, stream: Stream) -> None:
+        """Wait until the node has taken most of what it was sent: its credit may be more than it reads."""
+        while self.outbox.qsize() >= bounds.WAITING_FRAMES and not stream.head.done():
+            self.has_room.clear()
+            await self.has_room.wait()
 
     def drop(self) -> None:
         """End every open call: the socket is closed."""
         while self.streams:
             _, stream = self.streams.popitem()
             stream.end(NodeFailed("the node's tunnel closed before its answer was complete", "cut"))
+        self.has_room.set()
 
 
 class Tunnels:
@@ -262,9 +272,10 @@ class Tunnels:
         number, node.next_number = node.next_number, node.next_number + 2
         stream = node.streams[number] = Stream(node, number)
         asked: dict[str, Any] = {"method": "POST", "path": target.prefix + path, "headers": headers}
-        node.post(encode(Kind.request, number, orjson.dumps(asked)))
         try:
             async with asyncio.timeout(self._limits.first_byte_seconds):
+                await node.room(stream)
+                node.post(encode(Kind.request, number, orjson.dumps(asked)))
                 await self._send_body(node, stream, body)
                 reply = await stream.head
         except TimeoutError:
@@ -284,6 +295,7 @@ class Tunnels:
             while stream.allowed <= 0 and not stream.head.done():
                 stream.more.clear()
                 await stream.more.wait()
+            await node.room(stream)
             size = min(MAX_PAYLOAD, max(stream.allowed, 0), len(body) - at)
             node.post(encode(Kind.body, stream.number, body[at : at + size]))
             stream.allowed -= size

@@ -279,6 +279,9 @@ def _models(catalog: Catalog, entry: CapsuleEntry, step: Step) -> tuple[ModelEnt
         pinned = catalog.by_id.get(step.model)
         if not isinstance(pinned, ModelEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
+        if speaks(step) not in pinned.protocols and not embeds(step, pinned):
+            spoken = ", ".join(sorted(pinned.protocols))
+            raise Refusal(503, "no_provider", f"step {step.id} speaks {speaks(step)}, and {pinned.name} {spoken}")
         return (pinned,)
     found = catalog.able.get((entry.id, step.id))
     if found is None:

@@ -18,9 +18,11 @@ from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, c
 from ledger.core.values.meters import Meter, quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import cells, documents, publication
+from roles.cli.shared import cells, documents, publication, servers
 from roles.cli.shared.payees import add_collect, add_payee
-from roles.client.gateway import checked_url
+from roles.cli.shared.sponsorship import add_owners_order
+from roles.client import model_server
+from roles.client.model_server import Served
 from roles.node.artifacts.manifest import artifact
 from roles.wallet import keystore, transactions
 
@@ -30,10 +32,14 @@ if TYPE_CHECKING:
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
 Onnx = Annotated[Path | None, Option("--onnx", help="The model: a folder or an .onnx file.")]
-Url = Annotated[str | None, Option("--url", help="URL of an OpenAI or OIP v2 server.")]
+Url = Annotated[
+    str | None, Option("--url", help="URL of an OpenAI or OIP v2 server; of several models there, URL#MODEL.")
+]
 Task = Annotated[str, Option("--task", help="text-generation, text-classification, retrieval, ...")]
-Protocol = Annotated[str, Option("--protocol", help="openai.chat/1 or oip/2.")]
-Tensors = Annotated[list[str] | None, Option("--tensor", help="oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")]
+Protocol = Annotated[str | None, Option("--protocol", help="openai.chat/1 or oip/2. Default: what the server speaks.")]
+Tensors = Annotated[
+    list[str] | None, Option("--tensor", help="in:NAME:BYTES:1 or out:NAME:FP32:-1,6. Default: what the server says.")
+]
 Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
 Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
 Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
@@ -64,18 +70,24 @@ class Description:
     onnx: Path | None
     url: str | None
     task: str
-    protocol: str
+    protocol: str | None
     tensors: list[str]
     meters: list[str]
     royalty: str | None
     floor: list[str]
     memory_mb: int | None = None
 
-    def document(self, lineage: list[Document]) -> Document:
-        """The model document. Rejected unless it has either weights or a URL, and all of it can be said."""
+    def document(self, lineage: list[Document], served: Served | None = None) -> Document:
+        """The model document. Rejected unless it has either weights or a URL, and all of it can be said.
+
+        `served`: what its server said of it already; else the server is asked now.
+        """
         body = self._described()
         if self.royalty is not None:
             body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        if self.url is not None and not self.tensors:
+            served = served or servers.find(self.url, self.name, self.protocol or "")[1]
+            body["interfaces"] = [model_server.sound(served).interface]
         return {
             "schema": "tollway/model/1",
             "name": self.name,
@@ -90,8 +102,9 @@ class Description:
         """What the options and files say, before anything is asked of the chain."""
         if (self.onnx is None) == (self.url is None):
             raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
+        protocol = self.protocol or (model_server.TENSORS if self.tensors else model_server.CHAT)
         for what, said, known in (
-            ("protocol", [self.protocol], PROTOCOLS),
+            ("protocol", [protocol], PROTOCOLS),
             ("meter", self.meters, list(Meter.__members__)),
         ):
             wrong = next((one for one in said if one not in known), None)
@@ -100,7 +113,7 @@ class Description:
         body: Document = {
             "kind": "weights" if self.onnx else "endpoint",
             "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
-            "interfaces": [interface(self.protocol, self.tensors)],
+            "interfaces": [interface(protocol, self.tensors)],
             "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
             "meters": self.meters,
         }
@@ -110,8 +123,7 @@ class Description:
             if self.memory_mb is not None and self.memory_mb < size_mb:
                 raise Rejected(f"its files alone have {size_mb} MB: say --memory-mb {size_mb} or more, or leave it out")
         else:
-            checked_url(str(self.url))
-            body |= {"description": f"served at {self.url}"}
+            body |= {"description": f"served at {model_server.ModelServer.typed(str(self.url)).root}"}
         if self.memory_mb is not None:
             body["execution"] = body["execution"] | {"min_memory_mb": self.memory_mb}
         return body
@@ -124,7 +136,7 @@ def register(  # noqa: PLR0913
     onnx: Onnx = None,
     url: Url = None,
     task: Task = "text-generation",
-    protocol: Protocol = "openai.chat/1",
+    protocol: Protocol = None,
     tensor: Tensors = None,
     meter: Meters = None,
     royalty: Royalty = None,
@@ -134,6 +146,8 @@ def register(  # noqa: PLR0913
     memory: Memory = None,
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
+
+    A server is asked what it speaks and what its model takes. `tollway provider import` sells all that it has at once.
 
     Example: tollway maker register @acme/chat --url http://127.0.0.1:11434/v1 --meter output_token
     """
@@ -360,4 +374,5 @@ def derivative_terms(royalty: str, floor: list[str]) -> Document:
 
 
 add_payee(app, Role.maker)
+add_owners_order(app, Role.maker)
 add_collect(app)

@@ -5,17 +5,22 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
-from roles.cli import output
+from ledger.core.values.meters import METERS
+from roles.cli import maker, output
 from roles.cli.context import Group, here
-from roles.cli.shared import payees
+from roles.cli.shared import imports, payees, servers
 from roles.cli.shared.payees import Ask, Subject
+from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
+from roles.client.model_server import TENSORS, ModelServer, Served
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
 payees.add_staking(app, "calls are routed to you in proportion to it")
 payees.add_payee(app, Role.compute)
+add_providers_order(app)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
@@ -34,7 +39,7 @@ Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes
 @app.command("offer")
 def offer(  # noqa: PLR0913
     subject: Annotated[str, Argument(help="A model: @org/name, or its id.")],
-    url: Annotated[str, Option(help="URL at which the gateway reaches your node.")],
+    url: Annotated[str, Option(help="URL at which gateways reach your node or server; of several models, URL#MODEL.")],
     tier: Tier = "center",
     capacity: Capacity = 8,
     realm: Realm = "",
@@ -42,13 +47,67 @@ def offer(  # noqa: PLR0913
     output_limit: OutputLimit = "max_tokens",
     memory: Memory = None,
 ) -> None:
-    """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own."""
+    """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own.
+
+    The server is asked now: is it there, has it this model, and what does it call it? Behind # you say the last
+    yourself, where it has several, or where only gateways reach it. The API key that it wants is read from
+    TOLLWAY_UPSTREAM_KEY, and given to the gateway, which keeps it encrypted.
+
+    Example: tollway provider offer @acme/iris --url http://127.0.0.1:8080 -w me
+    """
     from roles.node import serve as node_serve
 
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
-    checked_url(url)
-    signed = node_serve.offer(here(), here().resolve(subject, terms.realm), url, terms)
-    output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
+    ModelServer.typed(url)
+    chosen = here().resolve(subject, terms.realm)
+    server, served = servers.serving(url, chosen, subject, terms.realm)
+    if server.key is not None:
+        output.confirm(f"{servers.key_is_given(server)}?")
+    output.show({"subject": subject, "tier": tier, **servers.offer(chosen, server, served, terms)})
+
+
+@app.command("import")
+def import_server(  # noqa: PLR0913
+    url: Annotated[str, Argument(help="An OpenAI or OIP v2 server, as gateways reach it; of one model, URL#MODEL.")],
+    under: Annotated[str, Option("--under", help="Your organisation, without the @: the models are @ORG/NAME.")],
+    ask: Ask = None,
+    ratio: Annotated[str, Option("--ratio", help="As their maker, this share of the price on top: 10%.")] = "0ppm",
+    only: Annotated[list[str] | None, Option("--only", help="A model, as the server calls it. Repeat it.")] = None,
+    task: Annotated[str, Option("--task", help="What they do. Default: text-generation, or other for tensors.")] = "",
+    version: maker.Version = "1.0.0",
+    license: maker.License = "Apache-2.0",
+    tier: Tier = "center",
+    capacity: Capacity = 8,
+    realm: Realm = "",
+    slo_ms: Slo = 2_000,
+    output_limit: OutputLimit = "max_tokens",
+    memory: Memory = None,
+) -> None:
+    """Sell a whole model server: register its models, bid for them, and offer them. Doing it again renews it.
+
+    What is registered and what it costs is said before anything is done. Each model is @ORG/NAME, with NAME after what
+    the server calls it; gateways call it as the server does. Offers are valid for two epochs: repeat the command, or
+    keep a node in front of the server (`provider serve --upstream`), which renews them and signs every answer.
+
+    Example: tollway provider import http://127.0.0.1:11434/v1 --under acme --ask output_token=4000000 -w me
+    """
+    from roles.node import serve as node_serve
+
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
+    asks = payees.parse_bid(ask, "0ppm")
+    share = payees.parse_bid(None, ratio)
+    payees.warn(Role.compute, asks)
+    server, plans = imports.choose(under, url, version, only or [])
+    meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
+
+    def describe(name: str, served: Served) -> Document:
+        said = task or ("other" if served.protocol == TENSORS else "text-generation")
+        described = maker.Description(
+            name, version, license, None, server.root, said, served.protocol, [], meters, None, []
+        )
+        return described.document([], served)
+
+    imports.run(imports.Sale(describe, asks, share, terms), under, server, plans)
 
 
 @app.command("withdraw")
@@ -78,7 +137,9 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 @app.command("serve")
 def serve(  # noqa: PLR0913
     models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
-    upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
+    upstream: Annotated[
+        list[str] | None, Option("--upstream", help="@org/name=URL: a server to sell; of several models, URL#MODEL.")
+    ] = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Port to listen on; 0: any free one.", min=0, max=65_535)] = 0,
     public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from ledger.core.pricing.promotion import RESERVE
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex
 from roles.audit import batches
@@ -107,9 +108,8 @@ class Demo(Scenario):
         console.say(f"a run of the workflow would cost about {quote['price']} atoms, at most {quote['hold']}")
         token = console.run(f"curator token {SERVICE} --keep 60% --wallet {actors.CURATOR}", "keeps")["token"]
         consumer = consumer_of(CONSUMER, token)
-        first = consumer.call(SERVICE, QUESTIONS[0], False)
+        first = self.first_sale(consumer)
         console.say(f'{SERVICE} says: "{escape(first.text.strip())}"  [dim]({first.charge} atoms)[/]')
-        self.answers.append(first)
         count = self.calls - (HOME_CALLS if self.homes_behind_nat else 0)
         half = count // 2
         self.answers += consumer.call_many(half, self.progress())
@@ -124,6 +124,32 @@ class Demo(Scenario):
         in_pieces = all(answer.pieces > 1 for answer in streams)
         console.check("streams come token by token", in_pieces, f"{len(streams)} streams")
         self.refuse_call()
+
+    def first_sale(self, consumer: Consumer) -> Answer:
+        """Sponsors order slots; the consumer is shown them, and buys: the sponsor pays for the sale, once."""
+        console = self.console
+        console.run_all(actors.orders(), "order")
+        expected = {"call": 1, "input_token": 40, "output_token": 30}
+
+        def shown() -> list[dict[str, Any]]:
+            return [row for row in consumer.discover(actors.TASK, expected) if row["sponsored"]]
+
+        wait_until(lambda: len(shown()) == 2, 30, 0.2)
+        for row in shown():
+            price, who = row["promo_second_price"], f"{row['sponsor_role']} {row['sponsor']}"
+            console.say(f"sponsored: {row['name']}, for which its {who} pays {price} atoms if it sells")
+        first = consumer.call(SERVICE, QUESTIONS[0], False)
+        self.answers.append(first)
+        rows = console.ask(f"consumer receipts --limit 9 --wallet {CONSUMER}")
+        sale = next((row for row in rows if row["noted"].get("slot")), None)
+        price = "0"
+        if sale is not None:
+            shown_terms = console.ask(f"consumer receipt {sale['call_id']} --wallet {CONSUMER}")["terms"]
+            price = shown_terms["carve"]["promotion"]
+            console.say(f"{SERVICE} is sold by its slot: its weaver pays {price} atoms of its own line, this once")
+        self.facts["first_sale"] = {"slot": sale and sale["noted"]["slot"], "atoms": price}
+        console.check("a first sale is paid by its sponsor", int(price) >= RESERVE, f"{price} atoms")
+        return first
 
     def refuse_call(self) -> None:
         """A consumer with too little money is refused, with the shortfall."""

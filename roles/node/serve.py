@@ -1,5 +1,6 @@
 """Run a provider's node for a wallet: keep its offers fresh, sign and log what it serves, audit the log later."""
 
+import secrets
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Self, TypeVar
 
 from ledger.core.catalog import models, realms
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.models import credentials_hash
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.eligibility import TIERS
 from ledger.core.values.documents import Document
@@ -19,6 +21,7 @@ from ledger.core.values.ids import Address, Digest, Lane, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
 from roles.client.gateway import Json
+from roles.client.model_server import ModelServer, choose
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.artifacts.manifest import check_artifact
@@ -79,6 +82,7 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
 def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
+    sold = [(name, _until_reachable(partial(named, name, upstream), say)) for name, upstream in options.upstreams]
     subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
     _until_reachable(partial(check_models, context, options, subjects, terms), say)
     signer = context.signer
@@ -96,8 +100,16 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     offers = Offers(context, subjects, terms, say)
     identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
-    served = replace(options, callers=callers, witness=witness, tunnel=gateway, leaving=offers.withdraw)
+    served = replace(options, upstreams=sold, callers=callers, witness=witness, tunnel=gateway, leaving=offers.withdraw)
     server.serve(served, ready)
+
+
+def named(name: str, upstream: Upstream) -> Upstream:
+    """The same, with what its server calls the model, if that was not typed."""
+    if upstream.model != name:
+        return upstream
+    asked = ModelServer.typed(upstream.url, upstream.key)
+    return replace(upstream, model=choose(asked, asked.listed(), name).name)
 
 
 def check_models(context: Context, options: NodeOptions, subjects: dict[str, Digest], terms: Terms) -> None:
@@ -181,17 +193,23 @@ def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:
     return frozenset(address(str(key)) for key in context.gateway.get("/v1/lane")["gateways"])
 
 
-def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
-    """A signed offer of this wallet, with its bid on chain."""
+def offer(context: Context, subject: Digest, url: str, terms: Terms, key: str | None = None) -> Document:
+    """A signed offer of this wallet, with its bid on chain. With the API key that the server wants: given to the
+    gateway beside the offer, which names it by its hash.
+    """
     current = previews.bid_in_force(context, subject, Role.compute, context.account)
     bid = current.bid if current else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
     chosen = {"realm": terms.realm, "output_limit": terms.output_limit, "memory_mb": terms.memory_mb}
+    salt, headers = secrets.token_bytes(32), {"Authorization": f"Bearer {key}"}
+    if key is not None:
+        chosen["credentials"] = to_hex(credentials_hash(salt, headers))
     parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
         "serve": {**serve, **{name: said for name, said in chosen.items() if said}},
     }
-    return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
+    signed = signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
+    return signed if key is None else {"offer": signed, "credentials": headers, "salt": to_hex(salt)}
 
 
 def withdrawal(context: Context, subject: Digest, nonce: int) -> Document:

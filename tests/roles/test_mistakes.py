@@ -40,6 +40,7 @@ PLAUSIBLE = {
     "account": "alice", "number": "1", "id": "0x" + "33" * 32, "files": "tests/vectors/sumtree.json",
     "receipts": "tests/vectors/sumtree.json", "inputs": "text=hi", "task": "retrieval", "component": "casa",
     "seconds": "1", "url": DEAD, "reference": "x", "parent": "@north/emotion-base", "salt": "x", "card": "none.json",
+    "under": "zoe",
 }  # fmt: skip
 HOSTILE = ("[x]", "@a/[/b]", "ü€ 漢", "-1", "9" * 30, "/nonexistent/x", "\x1b[31mred", "", "nan", "../../x")
 """Markup, letters of the world, numbers too small and too large, paths, a terminal's control codes, nothing."""
@@ -198,6 +199,12 @@ provider serve --upstream @a/b=http://x --tier '[x]'     | 1 | edge, enterprise,
 provider serve --upstream @a/b=http://x --memory-mb 0    | 2 | --memory-mb
 provider serve --upstream @a/b=http://x --output-limit x | 1 | max_tokens
 provider offer @a/b --url foo                            | 1 | 'foo' is not a URL
+provider offer @a/b --url http://u:p@x                   | 1 | TOLLWAY_UPSTREAM_KEY
+provider import foo --under a                            | 1 | 'foo' is not a URL
+provider import http://127.0.0.1:9 --under A             | 1 | 'A' is not an organisation
+provider import http://127.0.0.1:9 --under a             | 4 | start it
+provider import http://127.0.0.1:9 --under a --ask call=x        | 1 | METER=ATOMS
+provider import http://127.0.0.1:9                       | 2 | under
 provider offer @a/b --url http://x --memory-mb -1        | 2 | --memory-mb
 provider bid @a/b --ask call=x                           | 1 | METER=ATOMS
 provider bid @a/b --ask output_tokens=5                  | 1 | output_token
@@ -220,6 +227,7 @@ maker register @a/b --url http://x --memory-mb nan       | 2 | --memory-mb
 maker register @a/b --onnx deploy/demo/models/dialog --memory-mb 1 | 1 | --memory-mb 4 or more
 maker register @a/b --onnx README.md                     | 1 | .onnx
 maker register @a/b --url foo                            | 1 | 'foo' is not a URL
+maker register @a/b --url http://127.0.0.1:9             | 4 | #MODEL
 maker register @a/b --url http://x --royalty x           | 1 | is not a ratio
 maker register @a/b --url http://x --meter '[x]'         | 1 | '[x]'
 maker register @a/b --url http://x --protocol x          | 1 | openai.chat/1
@@ -229,6 +237,10 @@ maker transfer @a/b nobody                               | 1 | nobody
 maker sponsor @a/b --curators 95%                        | 1 | at most 90%
 maker sponsor @a/b --curators 10% --window 0             | 2 | --window
 maker sponsor @a/b --slot 0                              | 1 | more than 0
+maker sponsor @a/b                                       | 1 | offers nothing: say what a sale is worth
+maker sponsor @a/b --slot 9atoms --task x                | 1 | --slot 10atoms
+provider sponsor @a/b --slot 50atoms --daily 40atoms --task x | 1 | --daily 50atoms
+curator sponsor @a/b --task x                            | 1 | --slot 10atoms or more
 oem derive @a/b --parent @c/d --relation x               | 1 | finetune
 oem derive @a/b                                          | 2 | parent
 weaver publish none.json                                 | 1 | none.json: no such file

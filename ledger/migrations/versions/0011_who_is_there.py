@@ -11,10 +11,10 @@ depends_on = None
 
 def upgrade() -> None:
     """Add both. Rows of tunnels are of those that are open now: each gateway writes its own again within seconds."""
-    op.execute(sa.text("delete from tunnels"))
+    op.execute("delete from tunnels")
     op.add_column("tunnels", sa.Column("round_trip_ms", sa.BigInteger(), nullable=False))
     op.add_column("offers", sa.Column("since", sa.BigInteger(), nullable=True))
-    op.execute(sa.text("update offers set since = at"))
+    op.execute("update offers set since = at")
     op.alter_column("offers", "since", nullable=False)
 
 

@@ -19,12 +19,15 @@ class DocumentRow(SQLModel, table=True):
 
 
 class OfferRow(SQLModel, table=True):
-    """A party's offer in a role for a subject, signed by it. A withdrawn one stays, without a URL, for its nonce."""
+    """A party's offer in a role for a subject, signed by it; beside it, its order to curators or for slots, which
+    `sponsors`. A withdrawn one stays, without a URL, for its nonce.
+    """
 
     __tablename__ = "offers"
     subject: bytes = octets(key=True)
     party: bytes = octets(key=True)
     role: int = big(key=True)
+    sponsors: bool = Field(primary_key=True)
     body: bytes = octets()
     nonce: int = big()
     url: str = Field()
