@@ -16,10 +16,9 @@ from ledger.core.catalog.exports import Format, Published
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.terms import TYPICAL_CALL
-from ledger.core.values.atoms import MAX_ATOMS, Atoms
-from ledger.core.values.errors import Rejected
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Digest, cid, did, to_hex
-from ledger.core.values.meters import Meter, Units, by_meter
+from ledger.core.values.meters import Meter, by_meter
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -141,10 +140,7 @@ def prices(entry: Entry) -> Prices | None:
         listed = entry.capsule.list_price
         return None if listed is None or entry.tariff is None else {Meter.call: listed}
     offered = [_prices(one.tariff) for one in eligibility.alive(entry.candidates)]
-    for typical, said in sorted(offered, key=lambda one: one[0]):
-        if max(typical, *said.values()) <= MAX_ATOMS:
-            return said
-    return None
+    return min(offered, key=lambda one: one[0])[1] if offered else None
 
 
 def _prices(tariff: Tariff) -> tuple[Atoms, Prices]:
@@ -153,19 +149,11 @@ def _prices(tariff: Tariff) -> tuple[Atoms, Prices]:
     if known is None:
         if len(_priced) >= MOST_PRICED:
             _priced.clear()
-        said = {meter: _price(tariff, by_meter({meter: meter.scale})) for meter in Meter}
-        known = _priced[tariff.id] = _price(tariff, TYPICAL_CALL), said
+        said = {meter: tariff.price(by_meter({meter: meter.scale}))[0] for meter in Meter}
+        known = _priced[tariff.id] = tariff.price(TYPICAL_CALL)[0], said
     return known
 
 
 def _in_json(said: Prices) -> dict[str, str]:
-    """Prices by the names of meters, those that there can be."""
-    return {meter.name: str(price) for meter, price in said.items() if price <= MAX_ATOMS}
-
-
-def _price(tariff: Tariff, units: Units) -> Atoms:
-    """A price; more than there can be of any, if an ask is so high that there is none."""
-    try:
-        return tariff.price(units)[0]
-    except Rejected:
-        return MAX_ATOMS + 1
+    """Prices by the names of meters."""
+    return {meter.name: str(price) for meter, price in said.items()}

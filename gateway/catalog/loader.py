@@ -302,6 +302,8 @@ class _Loading:
         if realm:
             self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)
+        root = compile_terms(stated.root)
+        root.hold(terms.LONGEST_CALL)
         health = self.loader.health(row.party, model.id)
         health.tunnel = self.loader.upstream.tunnel(server)
         measured = self.measured.get((row.party, model.id))
@@ -313,7 +315,7 @@ class _Loading:
             served_as=server.served_as or model.name,
             limit_name=serving.get("output_limit", LIMITS[0]),
             target=server,
-            tariff=compile_terms(stated.root),
+            tariff=root,
             inner=compile_terms(stated.sub),
             capacity=capacity,
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
