@@ -14,12 +14,13 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, did, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, cid_digest, did, to_hex
 from ledger.core.values.meters import Meter, quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import cells, documents, publication
+from roles.cli.shared import cells, documents, publication, readiness
 from roles.cli.shared.payees import add_collect, add_payee
+from roles.cli.shared.readiness import Asked
 from roles.client.gateway import checked_url
 from roles.wallet import keystore, transactions
 
@@ -131,7 +132,12 @@ def register(  # noqa: PLR0913
             name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
         ).document([])
     output.confirm(f"register {name} {version} as {here().wallet}?")
-    output.show(publication.publish(document))
+    show_model(publication.publish(document), name)
+
+
+def show_model(facts: dict[str, Any], name: str) -> None:
+    """Show an answer about a model, and what that still needs before it can be called."""
+    readiness.show(facts, Asked(here(), cid_digest(str(facts["id"])), name))
 
 
 @app.command("versions")
@@ -144,12 +150,14 @@ def versions(name: Annotated[str, Argument(help="@org/name, or the start of one.
 def version_row(row: dict[str, Any]) -> dict[str, Any]:
     """A version as a row of `versions`. The gateway lists the one that a name calls by that name alone."""
     family, _, _ = str(row["id"])[1:].partition("@")
+    needed = readiness.of(Asked(here(), cid_digest(str(row["cid"])), str(row["id"]))) if not row["ready"] else {}
     return {
         "model": "@" + family,
         "version": row["version"],
         "called": "@" not in str(row["id"])[1:],
         "callable": row["ready"],
-        "why": row.get("why", ""),
+        "why": readiness.why(needed) or row.get("why", ""),
+        "next": needed.get("next", ""),
         "by": row["owned_by"],
         "id": row["cid"],
     }
@@ -163,7 +171,7 @@ def name(
     """Publish a model that you own under one more name, for ever: one that you bought under your own organisation."""
     chosen, subject = names.parse(to), here().resolve(model)
     output.confirm(f"make {chosen} mean {cid(subject)}, for ever?")
-    output.show({"name": str(chosen), "id": cid(subject), **publication.take_name(chosen, subject)})
+    show_model({"name": str(chosen), "id": cid(subject), **publication.take_name(chosen, subject)}, str(chosen))
 
 
 @app.command("organisation")
@@ -196,10 +204,11 @@ def organisation(
 def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x address.")]) -> None:
     """Give a model to a new owner. From a later epoch its calls pay the new owner, if that one has a bid in force."""
     party = keystore.party(to)
+    subject = here().resolve(model)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    call = transactions.chain(here()).calls.to("Registry", "transfer", here().resolve(model), party)
+    call = transactions.chain(here()).calls.to("Registry", "transfer", subject, party)
     sent = transactions.send(here(), call)
-    output.show({"model": model, "owner": to_hex(party), **sent})
+    show_model({"model": model, "id": cid(subject), "owner": to_hex(party), **sent}, model)
 
 
 @app.command("sell")
@@ -256,8 +265,7 @@ def buy(
     sent = transactions.send(here(), chain.calls.buy_model(subject, offer))
     facts = {"model": model, "id": cid(subject), "paid": amounts.format(offer.price), "atoms": str(offer.price)}
     earns = {"pays_you_from_epoch": chain.view("Registry", "models", subject)[2]}
-    output.show({**facts, "seller": to_hex(offer.seller), **earns, **sent})
-    output.note("bid for it (tollway maker bid), or its calls end with that epoch")
+    show_model({**facts, "seller": to_hex(offer.seller), **earns, **sent}, model)
 
 
 def check_offer(offer: "ModelOffer", most: int, agreement: Digest) -> None:

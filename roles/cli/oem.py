@@ -53,7 +53,7 @@ def derive(  # noqa: PLR0913
         f"{row['terms']['royalty_ppm']} ppm to {text}" for row, text in zip(lineage, parents.values(), strict=True)
     )
     output.confirm(f"register {name}, owing {owed} on every call?")
-    output.show({**publication.publish(document), "owes": document["lineage"]})
+    maker.show_model({**publication.publish(document), "owes": document["lineage"]}, name)
 
 
 def frozen_terms(subject: Digest, name: str, relation: str) -> Document:

@@ -1,20 +1,34 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest
 from roles.cli import output
 from roles.cli.context import Group, here
-from roles.cli.shared import payees
+from roles.cli.shared import payees, readiness
 from roles.cli.shared.payees import Ask, Subject
+from roles.cli.shared.readiness import Asked
 from roles.client.gateway import checked_url
+from roles.wallet import transactions
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
-payees.add_staking(app, "calls are routed to you in proportion to it")
+
+def show_staked(facts: dict[str, Any]) -> None:
+    """Show a stake; and what the model that this wallet bid on last still needs."""
+    placed = [one for one in transactions.chain(here()).bids(None, here().account) if one.role is Role.compute]
+    if placed:
+        subject = placed[-1].subject
+        readiness.show(facts, Asked(here(), subject, readiness.name_of(here(), subject), here().account))
+    else:
+        output.show({**facts, "next": f"tollway provider bid @org/name --ask call=1000 -w {here().wallet}"})
+
+
+payees.add_staking(app, "calls are routed to you in proportion to it", show_staked)
 payees.add_payee(app, Role.compute)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
@@ -42,8 +56,10 @@ def offer(  # noqa: PLR0913
 
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
     checked_url(url)
-    signed = node_serve.offer(here(), here().resolve(subject, terms.realm), url, terms)
-    output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
+    model = here().resolve(subject, terms.realm)
+    signed = node_serve.offer(here(), model, url, terms)
+    facts = {"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)}
+    readiness.show(facts, Asked(here(), model, subject, here().account, terms.realm))
 
 
 @app.command("withdraw-offer")
@@ -51,8 +67,10 @@ def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or
     """Withdraw your offer to serve a model: no gateway of the lane sends it calls any more. A new offer ends this."""
     from roles.node import serve as node_serve
 
-    signed = node_serve.withdrawal(here(), here().resolve(subject, realm))
-    output.show({"subject": subject, **here().gateway.post("/v1/offers", signed)})
+    model = here().resolve(subject, realm)
+    signed = node_serve.withdrawal(here(), model)
+    facts = {"subject": subject, **here().gateway.post("/v1/offers", signed)}
+    readiness.show(facts, Asked(here(), model, subject, here().account, realm))
 
 
 @app.command("deliver")
@@ -89,7 +107,13 @@ def serve(  # noqa: PLR0913
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
     if public_url:
         checked_url(public_url)
-    node_serve.run(here(), options, terms, public_url, output.aside().print, tunnel=tunnel)
+    context = here()
+
+    def facts(name: str, subject: Digest) -> dict[str, Any]:
+        return readiness.of(Asked(context, subject, name, context.account, terms.realm))
+
+    voice = node_serve.Voice(output.aside().print, facts)
+    node_serve.run(context, options, terms, public_url, voice, tunnel=tunnel)
 
 
 @app.command("audit")

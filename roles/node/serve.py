@@ -3,11 +3,11 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Bid, Role
@@ -32,7 +32,17 @@ REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
 TIERS = ("center", "enterprise", "edge")
 LIMITS = ("max_tokens", "max_completion_tokens")
+LOOK_SECONDS = 600
+"""How often a node looks whether what could be called still can be: a bid lapses."""
 Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a node speaks: a line to its provider, and what a model still needs, by its name and id."""
+
+    say: Say
+    facts: Callable[[str, Digest], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +79,10 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
     return NodeOptions(folders, resold, host, port)
 
 
-def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
+def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, voice: Voice, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
+    say = voice.say
     subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
@@ -79,7 +90,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
 
     def announce(url: str) -> None:
         say(f"serving {', '.join(names)} at {url}")
-        arguments = (context, subjects, url, terms, say)
+        arguments = (context, subjects, url, terms, voice)
         threading.Thread(target=keep_fresh, args=arguments, daemon=True).start()
 
     def ready(port: int) -> None:
@@ -91,17 +102,41 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     server.serve(replace(options, callers=callers, witness=witness, tunnel=gateway), ready)
 
 
-def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
-    """Post the offers repeatedly, as long as the node runs. Retry while the gateway is unreachable."""
+def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, voice: Voice) -> None:
+    """Post the offers repeatedly, as long as the node runs. Retry while the gateway is unreachable.
+
+    Say what each model still needs, when that changes.
+    """
+    known: dict[str, Mapping[str, Any]] = {}
+    looked = 0.0
     while True:
         taken = True
         for name, subject in subjects.items():
             try:
                 context.gateway.post("/v1/offers", offer(context, subject, url, terms))
             except TollwayError as error:
-                say(f"offer of {name} not taken: {error.message}")
+                voice.say(f"offer of {name} not taken: {error.message}")
                 taken = False
+        is_sold = bool(known) and all(facts.get("callable") for facts in known.values())
+        if taken and (not is_sold or time.monotonic() - looked >= LOOK_SECONDS):
+            known = {name: _look(name, subject, known.get(name, {}), voice) for name, subject in subjects.items()}
+            looked = time.monotonic()
         time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
+
+
+def _look(name: str, subject: Digest, before: Mapping[str, Any], voice: Voice) -> Mapping[str, Any]:
+    """What a model needs. It is said, unless it is what was known before, at another time."""
+    try:
+        facts = voice.facts(name, subject)
+    except TollwayError as error:
+        voice.say(f"what {name} still needs is not known: {error.message}")
+        return before
+    if {**facts, "when": ""} != {**before, "when": ""}:
+        said = [(field, ", ".join(it) if isinstance(it, list) else it) for field, it in facts.items() if it]
+        rows = [f"  {field:<8} {text}" for field, text in said if field != "callable"]
+        title = f"{name} can be called" if facts.get("callable") else f"{name} cannot be called yet"
+        voice.say("\n".join([title, *rows]))
+    return facts
 
 
 def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:

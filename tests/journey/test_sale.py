@@ -178,4 +178,5 @@ def test_a_name_is_its_organisations_and_a_version_one_document(market: Person) 
     first, second = rows()
     assert [first["called"], second["called"]] == [False, True], "neither is on sale: the newest"
     assert (first["by"], second["by"]) == (address_of("kappa"), address_of("north"))
-    assert (first["callable"], "registered in this epoch" in first["why"]) == (False, True)
+    assert (first["callable"], first["why"].split(",")[0]) == (False, "missing: owner's bid")
+    assert first["next"] == "tollway maker bid @north/other@1.0.0 --ask call=200 -w kappa"

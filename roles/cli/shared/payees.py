@@ -4,7 +4,8 @@ import contextlib
 import csv
 import sys
 import time
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -18,7 +19,8 @@ from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import cells
+from roles.cli.shared import cells, readiness
+from roles.cli.shared.readiness import Asked
 from roles.wallet import signing, transactions
 
 ASK = (
@@ -39,6 +41,8 @@ Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount
 FORMS = ("table", "json", "csv", "beancount")
 OFFER_EPOCHS = 24
 """The time an offer of a commission or for a slot is in force."""
+OF_MODELS = (Role.maker, Role.oem, Role.compute)
+"""Whose bids a model needs before it can be called."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
@@ -185,14 +189,24 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
         current = previews.bid_in_force(here(), subject, role, here().account)
         if current is not None and current.bid == bid and role not in LAPSING:
-            output.show({"subject": name, "role": role.name, "note": "the same bid is in force, and stands"})
+            facts = {"subject": name, "role": role.name, "note": "the same bid is in force, and stands"}
+            show_placed(facts, subject, role)
             return
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
     sent = transactions.send(here(), transactions.chain(here()).bid(subject, role, here().account, bid))
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
-    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
+    show_placed({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent}, subject, role)
+
+
+def show_placed(facts: dict[str, Any], subject: Digest, role: Role) -> None:
+    """Show a bid; and what its model still needs, if it is a model's."""
+    if role not in OF_MODELS:
+        output.show(facts)
+        return
+    provider = here().account if role is Role.compute else None
+    readiness.show(facts, Asked(here(), subject, facts["subject"], provider))
 
 
 def warn(role: Role, bid: Bid) -> None:
@@ -226,7 +240,7 @@ def claimable(party: Address) -> tuple[int, Call] | None:
     return (due, chain.calls.claim(lane, index, party, cumulative, siblings)) if due > 0 else None
 
 
-def add_staking(app: Group, why: str) -> None:
+def add_staking(app: Group, why: str, show: Callable[[dict[str, Any]], None] = output.show) -> None:
     """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
     @app.command("stake", help=f"Stake AIC: {why}.")
@@ -236,7 +250,7 @@ def add_staking(app: Group, why: str) -> None:
         chain = transactions.chain(here())
         transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
         sent = transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
-        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
+        show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
