@@ -76,17 +76,14 @@ class App:
         except Refusal as refused:
             await client.answer(refused_response(refused))
             return
-        await self._route(gateway, scope, client)
-        if shows and (client.status == 401 or (client.status in (400, 402) and x402.HEADER in client.headers)):
-            gateway.failures.note(address)
-
-    async def _route(self, gateway: Gateway, scope: Message, client: Client) -> None:
         if paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
         else:
             await self._serve_other(scope, client)
+        if shows and (client.status == 401 or (client.status in (400, 402) and x402.HEADER in client.headers)):
+            gateway.failures.note(address)
 
     async def _serve_other(self, scope: Message, client: Client) -> None:
         """Serve by FastAPI, which would read a body of any length."""

@@ -200,9 +200,8 @@ class Call(msgspec.Struct):
             tariff = await self.referral.terms(tariff)
         draft = self.billing.draft(tariff, served)
         dues = [(self.hold, draft.receipt.charge)]
-        if candidate.realm:
-            return await billing.charge(gateway.receipt_log, (draft,), dues, None)
-        count = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        counted = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        count = counted if not candidate.realm else None
         return await billing.charge(gateway.receipt_log, (draft,), dues, count)
 
     def release(self) -> None:

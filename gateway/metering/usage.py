@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ledger.core.values.ids import Digest, cid
-from ledger.core.values.meters import FINER, Meter, Units, coarse
+from ledger.core.values.meters import FINER, Meter, Units, coarse, in_finer_meters
 
 COUNTED_HERE = 4_096
 """Characters that are counted on the event loop: some 2 ms."""
@@ -177,6 +177,8 @@ def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
 def capped(units: Units, most: Units) -> Units:
     """Units no higher than those the hold was made for: finer meters share what their coarser one may hold."""
     left = coarse(most)
+    if not any(in_finer_meters(units)):
+        return Units(*map(min, units, left))
     kept = list(map(min, units, left))
     shares = list(map(sub, left, kept))
     for finer, coarser in FINER:

@@ -144,6 +144,26 @@ def streaming(
     return behave
 
 
+def amid(wait: Callable[[], Awaitable[object]]) -> Behaviour:
+    """Waits in the middle of its answer, whole or streamed."""
+
+    async def behave(asked: Asked, wire: Wire) -> None:
+        if not asked.json.get("stream"):
+            await wait()
+            await wire.answer(chat())
+            return
+        await wire.begin()
+        await wire.event(piece("hello "))
+        await wait()
+        await wire.event(piece("there", "stop"))
+        if (asked.json.get("stream_options") or {}).get("include_usage"):
+            await wire.event(final_usage(10, 2))
+        await wire.event("[DONE]")
+        await wire.end()
+
+    return behave
+
+
 async def hanging(asked: Asked, wire: Wire) -> None:
     """Never answers."""
     await asyncio.sleep(3600)

@@ -16,7 +16,14 @@ from ledger.flows import audits, leases
 from ledger.flows.audits import Scope
 from ledger.store.session import unit_of_work
 from tests.gateway.clocks import WallClock
-from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, final_usage, hanging, piece, streaming
+from tests.gateway.nodes import (
+    Behaviour,
+    Node,
+    amid,
+    answering,
+    hanging,
+    streaming,
+)
 from tests.gateway.test_private_grid import a_credit, work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import DOMAIN, EPOCH_SECONDS, World, a_model, a_signer
@@ -30,21 +37,10 @@ BY_TIME = {"ms": "1000000"}
 def jumping(wall: WallClock, seconds: int) -> Behaviour:
     """A node during whose answer, whole or streamed, the clock jumps."""
 
-    async def behave(asked: Asked, wire: Wire) -> None:
-        if not asked.json.get("stream"):
-            wall.jump(seconds)
-            await wire.answer(chat())
-            return
-        await wire.begin()
-        await wire.event(piece("hello "))
+    async def jump() -> None:
         wall.jump(seconds)
-        await wire.event(piece("there", "stop"))
-        if (asked.json.get("stream_options") or {}).get("include_usage"):
-            await wire.event(final_usage(10, 2))
-        await wire.event("[DONE]")
-        await wire.end()
 
-    return behave
+    return amid(jump)
 
 
 def is_of_its_epoch(receipt: Receipt) -> bool:

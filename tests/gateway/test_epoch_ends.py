@@ -23,7 +23,7 @@ from ledger.store.chain import bids
 from ledger.store.chain.tables import BidRow
 from ledger.store.session import unit_of_work
 from tests.gateway.clocks import WallClock
-from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, final_usage, piece
+from tests.gateway.nodes import Behaviour, Node, amid, answering
 from tests.gateway.processes import PRICE
 from tests.gateway.test_private_grid import a_credit, work
 from tests.gateway.test_who_pays import eventually
@@ -38,21 +38,7 @@ def during(happens: Callable[[], object], is_known: Callable[[], bool]) -> Behav
         while not is_known():
             await asyncio.sleep(0.01)
 
-    async def behave(asked: Asked, wire: Wire) -> None:
-        if not asked.json.get("stream"):
-            await wait()
-            await wire.answer(chat())
-            return
-        await wire.begin()
-        await wire.event(piece("hello "))
-        await wait()
-        await wire.event(piece("there", "stop"))
-        if (asked.json.get("stream_options") or {}).get("include_usage"):
-            await wire.event(final_usage(10, 2))
-        await wire.event("[DONE]")
-        await wire.end()
-
-    return behave
+    return amid(wait)
 
 
 def bid_of_next_epoch(world: World, subject: Digest, ask: str | None) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,22 @@ class Person:
         return json.loads(ended.stdout)
 
 
-@pytest.fixture(scope="package")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """A person who typed `tollway up`: one running network for every test that needs one."""
-    person = Person(tmp_path_factory.mktemp("journey") / "home")
+@contextmanager
+def settled_in(home: Path) -> Iterator[Person]:
+    """A person who typed `tollway up`, and whose network is stopped afterwards."""
+    person = Person(home)
     try:
         person.asks("up")
         yield person
     finally:
         person.types("down", "--forget", "--yes")
+
+
+@pytest.fixture(scope="package")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """One running network for every test that needs one."""
+    with settled_in(tmp_path_factory.mktemp("journey") / "home") as person:
+        yield person
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from roles.cli.output import wait_until
 from roles.local import actors, network
 from roles.local.actors import BASE, EMOTION
 from roles.wallet import keystore, transactions
-from tests.journey.conftest import Person
+from tests.journey.conftest import Person, settled_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 DAY = 86_400
@@ -28,9 +28,7 @@ PRICE = 5 * 10**9
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """A network of its own, a day old: what its makers registered is final. Atlas asks anew for the OEM's child."""
-    person = Person(tmp_path_factory.mktemp("sale") / "home")
-    try:
-        person.asks("up")
+    with settled_in(tmp_path_factory.mktemp("sale") / "home") as person:
         with network.living_in(person.home):
             network.advance(DAY)
             run(f"provider bid {EMOTION} --ask call=2000 --wallet atlas")
@@ -38,8 +36,6 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
             run("wallet faucet 10 --wallet delta")
             until_callable(EMOTION)
         yield person
-    finally:
-        person.types("down", "--forget", "--yes")
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from roles.cli.output import mode
 from roles.local import network
 from roles.local.folder import NetworkFolder
 from roles.wallet import keystore
-from tests.journey.conftest import Person
+from tests.journey.conftest import Person, settled_in
 from tests.roles.test_commands import commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -415,12 +415,8 @@ demo --folder {home}                                     | 1 | is in use
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """A network of this file's own: its gateway and its chain are stopped."""
-    person = Person(tmp_path_factory.mktemp("mistakes") / "home")
-    try:
-        person.asks("up")
+    with settled_in(tmp_path_factory.mktemp("mistakes") / "home") as person:
         yield person
-    finally:
-        person.types("down", "--forget", "--yes")
 
 
 @pytest.fixture

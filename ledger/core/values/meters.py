@@ -4,9 +4,10 @@ A unit is counted in one meter only: a cached token is not also an input token. 
 """
 
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from ledger.core.values.atoms import MAX_ATOMS, parse
@@ -55,6 +56,8 @@ METERS = tuple(Meter)
 """The meters by number."""
 FINER = tuple((meter, METERS[meter.coarse]) for meter in METERS if meter.coarse != meter)
 """The finer meters, each with its coarser one."""
+in_finer_meters: Callable[["Units"], tuple[int, ...]] = itemgetter(*(finer for finer, _ in FINER))
+"""The counts in finer meters. Mostly there are none: who asks that first does not walk through the meters."""
 
 Rates: TypeAlias = tuple[tuple[int, int], ...]
 """Asks as (meter, atoms per scale), meters ascending. An ask of 0 is an ask: its units are free."""
@@ -105,6 +108,8 @@ def counted(measured: Units) -> list[tuple[int, int]]:
 
 def coarse(measured: Units) -> Units:
     """The same units without finer meters: each counted in its coarser meter."""
+    if not any(in_finer_meters(measured)):
+        return measured
     counts = list(measured)
     for finer, coarser in FINER:
         counts[coarser] += counts[finer]

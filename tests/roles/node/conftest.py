@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway.conftest import world as world
+
 ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "deploy" / "demo" / "models"
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from sqlalchemy import Engine
 
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.values.hashes import keccak256
@@ -41,13 +40,6 @@ def hosts() -> Iterator[Hosts]:
         yield made
     finally:
         made.close()
-
-
-@pytest.fixture
-def world(engine: Engine, postgres_url: str) -> Iterator[World]:
-    made = World(engine, postgres_url)
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
 
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
@@ -44,13 +43,6 @@ def hosts() -> Iterator[Hosts]:
         yield made
     finally:
         made.close()
-
-
-@pytest.fixture
-def world(engine: Engine, postgres_url: str) -> Iterator[World]:
-    made = World(engine, postgres_url)
-    yield made
-    made.stop()
 
 
 def offered(world: World, name: str, url: str, provider: Signer, **serve: Any) -> Digest:
