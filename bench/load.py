@@ -31,8 +31,7 @@ FLAT = 0.05
 
 def begin(target: Target, kind: str, rate: float) -> subprocess.Popen[bytes]:
     """The load of one kind, in a process of its own."""
-    stream = "1" if kind == "stream" else "0"
-    words = [target.port, target.path, CONNECTIONS, SECONDS, stream, target.key, target.model, "", rate]
+    words = [target.port, target.path, CONNECTIONS, SECONDS, kind, target.key, target.model, "", rate]
     return subprocess.Popen([sys.executable, "-m", "bench.gateway.load", *map(str, words)], stdout=subprocess.PIPE)
 
 

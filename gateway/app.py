@@ -27,6 +27,10 @@ WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits",
 """Where everybody can leave a row."""
 
 
+UNPAID = frozenset((400, 402, 499, 503))
+"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row."""
+
+
 class App:
     """The ASGI application. Its lifespan starts and stops the gateway."""
 
@@ -82,7 +86,7 @@ class App:
             await tunnel.serve(gateway, scope, client)
         else:
             await self._serve_other(scope, client)
-        if shows and (client.status == 401 or (client.status in (400, 402) and x402.HEADER in client.headers)):
+        if shows and (client.status == 401 or (client.status in UNPAID and x402.HEADER in client.headers)):
             gateway.failures.note(address)
 
     async def _serve_other(self, scope: Message, client: Client) -> None:

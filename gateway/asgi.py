@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic
 from typing import Any
 
+from gateway import bounds
 from gateway.bounds import Addresses, Place
 from gateway.call.idempotency import JSON, Headers, StoredResponse
 from gateway.clock import steady_ms
@@ -165,8 +166,8 @@ class Client:
 
     async def read_body(self, max_bytes: int, seconds: float) -> bytes:
         """The request's body. Refused when it is longer than `max_bytes`, or comes too slowly."""
-        length = self.headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > max_bytes:
+        length = bounds.number(self.headers.get(b"content-length", b"0"))
+        if length is None or length > max_bytes:
             raise too_large(max_bytes)
         body = await self.read_beginning(max_bytes + 1, seconds)
         if len(body) > max_bytes:

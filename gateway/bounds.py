@@ -45,6 +45,16 @@ STRINGS: Final = 40_000
 """Keys and texts of a body. Each becomes an object: 2 million keys took the loop 3 s."""
 CONTAINERS: Final = 500_000
 """Lists and objects of a body, or of a node's answer. 7 million empty lists took the loop 1 s."""
+VALUES: Final = 200_000
+"""Values of what is decoded whole: a workflow's request, named values, and answers to either. 10 million numbers took
+the loop 4 s.
+"""
+STEPS_BYTES: Final = 64 * MIB
+"""What the steps of a workflow are sent together: its author may send all of the request with each."""
+DIGITS: Final = 15
+"""Of a number in a header, a client's or a node's. Python reads no number of 5,000 digits: an error of ours, once after
+the charge.
+"""
 MODEL_NAME: Final = 128
 """Characters. The nearest names to one of 5 MB took 6 s."""
 
@@ -107,6 +117,7 @@ T = TypeVar("T")
 
 _LONG_BODY: Final = 16 * KIB
 _TEXT = bytes(set(range(256)) - set(b'[]{}"'))
+_NO_COMMA = bytes(set(range(256)) - set(b',"'))
 _AS_ARRAYS = bytes.maketrans(b"{}", b"[]")
 _LEVEL: Final = np.int8(ord("\\"))
 """What lies between "[" and "]": less one of them it is 1 or -1."""
@@ -136,6 +147,16 @@ def check_shape(body: bytes) -> None:
         level += int(levels[-1])
 
 
+def check_whole(body: bytes) -> None:
+    """Refuse JSON that is too much to be decoded whole: of a wrong shape, or of more than `VALUES` values."""
+    check_shape(body)
+    if _count(body, b",") < VALUES:
+        return
+    marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_COMMA)
+    if sum([part.count(b",") for part in marks.split(b'"')[::2]]) >= VALUES:
+        raise _not_json(f"of at most {VALUES} values", values=VALUES)
+
+
 def is_crowded(answer: bytes, most: int = CONTAINERS) -> bool:
     """Whether a node's answer, or event, has more than `most` lists and objects, or as many brackets in its texts."""
     return len(answer) > most and _count(answer, b"[") + _count(answer, b"{") > most
@@ -148,6 +169,11 @@ def _count(body: bytes, mark: bytes) -> int:
 
 def _not_json(what: str, **facts: int) -> Refusal:
     return Refusal(400, "invalid_json", f"the body is not JSON {what}", facts=facts)
+
+
+def number(text: bytes) -> int | None:
+    """A number in a header; None for what is none, or longer than `DIGITS`."""
+    return int(text) if len(text) <= DIGITS and text.isdigit() else None
 
 
 def check_model_name(name: str) -> None:

@@ -19,7 +19,7 @@ from gateway.catalog.catalog import EMPTY, Catalog, UnknownModel
 from gateway.catalog.loader import CatalogLoader
 from gateway.catalog.realms import Realms
 from gateway.clock import now_ms
-from gateway.database import transact
+from gateway.database import transact, transact_aside
 from gateway.errors import Refusal, refusal
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
@@ -151,5 +151,9 @@ class Gateway:
             log.info("call_ended", extra=facts | {"charge": str(root.charge) if root else "0"})
 
     async def db(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one transaction, in a thread."""
+        """Run `work` in one transaction, in a thread: for calls, and what the gateway does by itself."""
         return await transact(self.engine, work)
+
+    async def aside(self, work: Callable[[Session], T]) -> T:
+        """The same for routes that are no call: none of those waits for it."""
+        return await transact_aside(self.engine, work)

@@ -50,6 +50,9 @@ def now() -> int:
 class CountedTask(Task):  # type: ignore[misc]  # celery has no types
     """A task that Redis counts while it runs, so that one that kills its worker again and again is noticed."""
 
+    alarm_ends = False
+    """Its alarm ends when it runs through again: what stopped it, a state of the chain, is gone."""
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the task unless it did not end too often. Errors are logged, never raised."""
         name, begun = f"ledger:unfinished:{self.name}:{':'.join(map(str, args))}", 0
@@ -62,6 +65,9 @@ class CountedTask(Task):  # type: ignore[misc]  # celery has no types
             return
         try:
             super().__call__(*args, **kwargs)
+            if self.alarm_ends:
+                with unit_of_work(here().engine) as session:
+                    alarms.end(session, here().settings.lane, str(self.name), now())
         except (Unavailable, OperationalError) as error:
             log.warning("task_unavailable", extra={"task": self.name, "reason": str(error)})
         except TollwayError as error:
@@ -117,7 +123,7 @@ def post(gateway: str) -> None:
     _while_due("receipts_posted", step, gateway=gateway)
 
 
-@shared_task(name="ledger.index", base=CountedTask)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.index", base=CountedTask, alarm_ends=True)  # type: ignore[untyped-decorator]
 def index() -> None:
     """Index confirmed blocks, and set aside the balances of leaving consumers."""
     context = here()
@@ -207,7 +213,7 @@ def audit() -> None:
 
 def _check(*, thorough: bool) -> None:
     context = here()
-    with unit_of_work(context.engine) as session:
+    with unit_of_work(context.engine, snapshot=True) as session:
         found = audits.reconcile(session, context.scope, now(), thorough=thorough)
     for alarm in found:
         log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})

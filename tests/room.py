@@ -78,10 +78,10 @@ class Contract:
                 del standing[event.first - 1 :]
         return standing
 
-    def held(self, lane: Lane, block: int) -> int:
+    def held(self, lane: Lane, block: events.Block) -> int:
         """What the lane holds at a block: deposits less exits, less claims."""
         total = 0
-        for event in self._events(block):
+        for event in self._events(block.number):
             if isinstance(event, events.Deposited):
                 total += event.amount
             elif isinstance(event, events.Claimed | events.Withdrawn):

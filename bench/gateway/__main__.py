@@ -34,6 +34,9 @@ from tests.gateway.world import OPERATOR, World, a_signer
 SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 CONNECTIONS = tuple(map(int, os.environ.get("BENCH_CONNECTIONS", "1,16,64").split(",")))
+KINDS = ("plain", "stream", "paced", "long")
+"""What is called (`bench.gateway.load`); the last two at 16 connections only."""
+RUNS = [(kind, number) for kind in KINDS[:2] for number in CONNECTIONS] + [(kind, 16) for kind in KINDS[2:]]
 PATH = "/v1/chat/completions"
 OURS, FASTAPI, RAW, DIRECT = "tollway", "fastapi_aiohttp", "raw_uvicorn_aiohttp", "direct"
 
@@ -89,8 +92,7 @@ def memory_mb(pid: int) -> float:
 def measure(target: Target, kind: str, connections: int, seconds: float) -> dict[str, float]:
     """One run of the load against one target."""
     before = cpu_seconds(target.pid)
-    stream = "1" if kind == "stream" else "0"
-    command = [target.port, target.path, connections, seconds, stream, target.key, target.model, target.headers]
+    command = [target.port, target.path, connections, seconds, kind, target.key, target.model, target.headers]
     out = subprocess.run(
         [sys.executable, "-m", "bench.gateway.load", *map(str, command)], capture_output=True, check=True, timeout=120
     ).stdout
@@ -191,22 +193,25 @@ def figures(found: list[Target]) -> dict[str, object]:
     by_name = {target.name: target for target in found}
     rows = {target.name: row_of(target) for target in found}
 
-    def ratio(kind: str, floor: str) -> float:
-        rate = middle(by_name[OURS], kind, 16, "per_second")
-        return round(rate / middle(by_name[floor], kind, 16, "per_second"), 3)
+    def ratio(kind: str, floor: str, what: str = "per_second") -> dict[str, float]:
+        """Ours over a floor: the median of the rounds, and the least and the most."""
+        pairs = zip(by_name[OURS].runs[kind, 16], by_name[floor].runs[kind, 16], strict=False)
+        found = sorted(one[what] / other[what] for one, other in pairs)
+        return {"median": round(median(found), 3), "least": round(found[0], 3), "most": round(found[-1], 3)}
 
     def added(name: str) -> float:
         return middle(by_name[name], "plain", 1, "p50_us") - middle(by_name[DIRECT], "plain", 1, "p50_us")
 
-    kinds = ("plain", "stream")
-    ahead = {t.name: {k: ratio(k, t.name) for k in kinds if (k, 16) in t.runs} for t in found if t.foreign}
+    others = [t.name for t in found if t.foreign or t.name in (FASTAPI, RAW)]
+    calls, cpu = (
+        {name: {k: ratio(k, name, what) for k in KINDS if (k, 16) in by_name[name].runs} for name in others}
+        for what in ("per_second", "cpu_us_per_call")
+    )
     return {
         "targets": rows,
-        "c16_ratios_to_peers": ahead,
+        "c16_calls_per_s_to": calls,
+        "c16_cpu_a_call_to": cpu,
         "plain_c16_calls_per_s": round(middle(by_name[OURS], "plain", 16, "per_second")),
-        "plain_c16_ratio_to_fastapi_aiohttp": ratio("plain", FASTAPI),
-        "stream_c16_ratio_to_fastapi_aiohttp": ratio("stream", FASTAPI),
-        "plain_c16_ratio_to_raw_uvicorn_aiohttp": ratio("plain", RAW),
         "plain_c1_added_p50_us": round(added(OURS), 1),
         "plain_c1_added_p50_ratio_to_fastapi_aiohttp": round(added(OURS) / added(FASTAPI), 3),
     }
@@ -215,20 +220,19 @@ def figures(found: list[Target]) -> dict[str, object]:
 def rounds(found: list[Target], missing: dict[str, str]) -> None:
     """Every target in every round, one after the other, so that all are measured under the same load."""
     for number in range(ROUNDS):
-        for kind in ("plain", "stream"):
-            for connections in CONNECTIONS:
-                for target in list(found):
-                    run = tried(target, kind, connections, SECONDS, missing)
-                    if run is None:
-                        found.remove(target)
-                        continue
-                    if run["failed"] and target.foreign:
-                        failed = f"{run['failed']:,.0f} of {run['calls']:,.0f} {kind} calls failed at {connections}"
-                        missing[f"{target.name} {kind}"] = failed
-                        continue
-                    target.runs.setdefault((kind, connections), []).append(run)
-                    rate = f"{run['per_second']:>9,.0f}/s  p50 {run['p50_us']:>8,.0f} us"
-                    print(f"round {number + 1}  {kind:<6} {connections:>2}  {target.name:<22} {rate}", flush=True)
+        for kind, connections in RUNS:
+            for target in list(found):
+                run = tried(target, kind, connections, SECONDS, missing)
+                if run is None:
+                    found.remove(target)
+                    continue
+                if run["failed"] and target.foreign:
+                    failed = f"{run['failed']:,.0f} of {run['calls']:,.0f} {kind} calls failed at {connections}"
+                    missing[f"{target.name} {kind}"] = failed
+                    continue
+                target.runs.setdefault((kind, connections), []).append(run)
+                rate = f"{run['per_second']:>9,.0f}/s  {run['cpu_us_per_call']:>7,.0f} us of CPU a call"
+                print(f"round {number + 1}  {kind:<6} {connections:>2}  {target.name:<22} {rate}", flush=True)
 
 
 def tried(
@@ -251,7 +255,7 @@ def main() -> None:
     with ExitStack() as stack:
         found, world, missing = targets(stack)
         for target in list(found):
-            if any(tried(target, kind, 8, 0.5, missing) is None for kind in ("plain", "stream")):
+            if any(tried(target, kind, 8, 0.5, missing) is None for kind in KINDS):
                 found.remove(target)
         rounds(found, missing)
         facts = figures(found) | check(world, next(target for target in found if target.name == OURS))

@@ -1,6 +1,8 @@
 """The load: connections that each send a request, wait for its whole answer, and send the next.
 
-`python -m bench.gateway.load PORT PATH CONNECTIONS SECONDS STREAM KEY MODEL HEADERS [RATE]` prints one JSON line.
+`python -m bench.gateway.load PORT PATH CONNECTIONS SECONDS KIND KEY MODEL HEADERS [RATE]` prints one JSON line. A kind
+is `plain`, `stream`, `paced` (a stream that the node sends event by event) or `long` (prompts of 200 to 400 KB, of
+which every other connection streams its answers).
 With a RATE (calls a second over all connections) they send by the clock, and add up what the answers say was charged.
 """
 
@@ -10,9 +12,24 @@ import asyncio
 import json
 import sys
 import time
-from typing import cast
+from functools import partial
+from typing import Final, NamedTuple, cast
 
 import uvloop
+
+LINE: Final = 'The quick brown fox "jumps" over the lazy dog, 12 times a day.\n'
+LONG_LINES: Final = (3_000, 4_000, 5_000, 6_000)
+"""How often the line stands in a long prompt: 200 to 400 KB of JSON."""
+
+
+class Target(NamedTuple):
+    """Where calls go, and as whose: `more` are further header lines, with a bar between two."""
+
+    port: int
+    path: str
+    key: str
+    model: str
+    more: str
 
 
 class Client(asyncio.Protocol):
@@ -81,27 +98,30 @@ def charge_in(answer: bytes) -> int:
     return 0
 
 
-def request(port: int, path: str, stream: bool, key: str, model: str, more: str = "") -> bytes:
-    """The one request that is sent again and again."""
-    messages = [{"role": "user", "content": "Say something short about a fox and a dog, please."}]
-    body = json.dumps({"model": model, "messages": messages, "max_tokens": 64, "stream": stream}).encode()
+def request(target: Target, kind: str, number: int) -> bytes:
+    """The request that a connection of this number sends again and again."""
+    port, path, key, model, more = target
+    prompt, streams = "Say something short about a fox and a dog, please.", kind in ("stream", "paced")
+    if kind == "long":
+        prompt, streams = LINE * (LONG_LINES[number % len(LONG_LINES)]), number % 2 == 1
+    asked = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 64, "stream": streams}
+    body = json.dumps(asked | ({"user": "paced"} if kind == "paced" else {})).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
     head += "".join(f"{line}\r\n" for line in more.split("|") if line)
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def run(port: int, raw: bytes, connections: int, seconds: float, rate: float = 0) -> dict[str, object]:
+async def run(target: Target, kind: str, connections: int, seconds: float, rate: float = 0) -> dict[str, object]:
     """Calls a second, latencies in microseconds."""
+    sent = [request(target, kind, number) for number in range(connections)]
     every, charged = (connections / rate if rate else 0.0), [0]
     took: list[float] = []
     failed: list[bytes] = []
     began = time.perf_counter()
     stop_at = began + seconds
     loop = asyncio.get_running_loop()
-    pairs = [
-        await loop.create_connection(lambda: Client(raw, stop_at, took, failed, every, charged), "127.0.0.1", port)
-        for _ in range(connections)
-    ]
+    clients = [partial(Client, raw, stop_at, took, failed, every, charged) for raw in sent]
+    pairs = [await loop.create_connection(client, "127.0.0.1", target.port) for client in clients]
     await asyncio.gather(*(client.done for _, client in pairs))
     lasted = time.perf_counter() - began
     took.sort()
@@ -119,9 +139,9 @@ async def run(port: int, raw: bytes, connections: int, seconds: float, rate: flo
 
 def main() -> None:
     """From the command line."""
-    port, path, connections, seconds, stream, key, model, more, *rate = sys.argv[1:]
-    raw = request(int(port), path, stream == "1", key, model, more)
-    print(json.dumps(uvloop.run(run(int(port), raw, int(connections), float(seconds), *map(float, rate)))))
+    port, path, connections, seconds, kind, key, model, more, *rate = sys.argv[1:]
+    target = Target(int(port), path, key, model, more)
+    print(json.dumps(uvloop.run(run(target, kind, int(connections), float(seconds), *map(float, rate)))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A mock node as fast as Python gets: a raw protocol that answers fixed bytes, whole or as a stream of 16 tokens.
+"""A mock node as fast as Python gets: a raw protocol that answers fixed bytes, whole or as a stream of 16 tokens; the
+stream in one write, or one event every 2 ms when the request says so.
 
 `python -m bench.gateway.upstream PORT`
 """
@@ -13,6 +14,11 @@ from typing import cast
 import uvloop
 
 TOKENS = 16
+PACED = b'"user":"paced"'
+"""What a request says that wants its stream event by event."""
+PAUSE_SECONDS = 0.002
+OPTIONS_BYTES = 512
+"""Options stand at the begin or the end of a body: a long prompt between them is not read."""
 
 
 def _piece(content: str | None, finish: str | None = None) -> bytes:
@@ -32,20 +38,21 @@ def plain_answer() -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw)
 
 
-def stream_answer() -> bytes:
-    """The same as a stream, in one write: what is measured is the gateway."""
+def stream_answer() -> list[bytes]:
+    """The same as a stream: its head with the first event, each other event, and its end."""
     usage = b'"usage":{"prompt_tokens":12,"completion_tokens":16,"total_tokens":28}'
     last = b'data: {"id":"chatcmpl-mock","object":"chat.completion.chunk","created":1,"model":"m","choices":[],%b}\n\n'
     events = [_piece(f"t{n} ") for n in range(TOKENS)] + [_piece(None, "stop"), last % usage, b"data: [DONE]\n\n"]
-    chunks = b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events)
+    first, *others = (b"%x\r\n%b\r\n" % (len(event), event) for event in events)
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    return head + chunks + b"0\r\n\r\n"
+    return [head + first, *others, b"0\r\n\r\n"]
 
 
 class Mock(asyncio.Protocol):
-    """One connection. Requests are not read beyond their length and whether they want a stream."""
+    """One connection. Requests are not read beyond their length and whether they want a stream, and which."""
 
-    plain, streamed = plain_answer(), stream_answer()
+    plain, events = plain_answer(), stream_answer()
+    streamed = b"".join(events)
 
     def __init__(self) -> None:
         self._rest = b""
@@ -62,8 +69,20 @@ class Mock(asyncio.Protocol):
             if len(self._rest) < end + 4 + length:
                 return
             body, self._rest = self._rest[end + 4 : end + 4 + length], self._rest[end + 4 + length :]
-            wants = b'"stream":true' in body or b'"stream": true' in body
-            self._transport.write(self.streamed if wants else self.plain)
+            options = b"%b,%b" % (body[:OPTIONS_BYTES], body[-OPTIONS_BYTES:])
+            options = options.replace(b": ", b":")
+            if b'"stream":true' not in options:
+                self._transport.write(self.plain)
+            elif PACED in options:
+                self._pace(0)
+            else:
+                self._transport.write(self.streamed)
+
+    def _pace(self, number: int) -> None:
+        """Write an event, and the next one after a pause."""
+        self._transport.write(self.events[number])
+        if number + 1 < len(self.events):
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._pace, number + 1)
 
 
 async def main(port: int) -> None:

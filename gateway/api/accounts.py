@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from sqlmodel import Session
 
+from gateway import bounds
 from gateway.api.dependencies import Anybody, Asking, Here, party
 from gateway.api.representations import noted, receipt_fields, receipt_id, shown_receipt, shown_terms
 from gateway.api.schemas import MAX_INT, CreditBody, DepositBody
@@ -64,7 +65,7 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
             "deposited": str(known.deposited) if known else "0",
         }
 
-    return await gateway.db(read)
+    return await gateway.aside(read)
 
 
 @router.post("/deposits", status_code=202)
@@ -81,7 +82,7 @@ async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
     if body.valid_before <= now // 1000:
         raise Refusal(400, "invalid_deposit", f"the authorization has expired (validBefore {body.valid_before})")
     _check_signature(gateway, deposit)
-    await gateway.db(lambda session: deposits.request(session, deposit, now))
+    await gateway.aside(lambda session: deposits.request(session, deposit, now))
     return _requested(deposit)
 
 
@@ -105,7 +106,7 @@ async def credit(body: CreditBody, gateway: Here) -> dict[str, Any]:
     deposit = replace(_deposit_request(gateway, body, digest(body.reference)), kind=credits.KIND)
     if deposit.amount == 0:
         raise Refusal(400, "invalid_credit", "a credit is of at least one atom", param="amount")
-    await gateway.db(lambda session: credits.request(session, deposit, gateway.domain, gateway.operator, now_ms()))
+    await gateway.aside(lambda session: credits.request(session, deposit, gateway.domain, gateway.operator, now_ms()))
     return _requested(deposit)
 
 
@@ -142,7 +143,7 @@ async def show_deposit(
     with `manage`.
     """
     missing = Refusal(404, "no_such_deposit", f"there is no deposit {deposit_id} of yours")
-    found = await gateway.db(lambda session: deposits.get(session, gateway.lane, digest(deposit_id)))
+    found = await gateway.aside(lambda session: deposits.get(session, gateway.lane, digest(deposit_id)))
     if found is None:
         raise missing
     require(caller, Act.read_account, Subject(found.account), hidden=missing)
@@ -171,7 +172,7 @@ async def list_receipts(
         found = receipts.of_consumer(session, gateway.lane, whose.account, before, limit)
         return found, found[-1].receipt.ended_at if len(found) == limit else None
 
-    found, earlier = await gateway.db(read)
+    found, earlier = await gateway.aside(read)
     rows = [{**receipt_fields(one.receipt), "id": receipt_id(one.receipt), "noted": noted(one)} for one in found]
     return {"object": "list", "data": rows, "has_more": earlier is not None, "before": earlier}
 
@@ -201,7 +202,7 @@ async def show_receipt(
             "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
         }
 
-    return await gateway.db(read)
+    return await gateway.aside(read)
 
 
 def _shown_to(session: Session, gateway: Gateway, caller: Caller | None, signed: Signed) -> dict[str, Any] | None:
@@ -241,13 +242,14 @@ async def earnings(payee: str, gateway: Here, caller: Asking) -> dict[str, Any]:
             "claimed": str(claimable.debits),
         }
 
-    return await gateway.db(read)
+    return await gateway.aside(read)
 
 
 def _find(session: Session, lane: Lane, text: str) -> Signed | None:
     signer, dash, seq = text.partition("-")
-    if dash and len(signer) == 42 and seq.isdigit() and len(seq) < 19:
-        return receipts.by_seq(session, lane, party(signer), int(seq))
+    number = bounds.number(seq.encode())
+    if dash and len(signer) == 42 and number is not None:
+        return receipts.by_seq(session, lane, party(signer), number)
     if len(text) == 66:
         try:
             return receipts.by_call(session, lane, digest(text))

@@ -6,11 +6,12 @@ POST /v1/invoke {"model": "@org/name", "input": {...}}  ->  {"model", "output", 
 import msgspec
 import orjson
 
+from gateway import bounds
 from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.metering import openai
-from gateway.metering.ask import CHAT, INFER, Ask
+from gateway.metering.ask import CHAT, INFER, Ask, written
 from gateway.workflow import steps
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
@@ -22,9 +23,10 @@ PATH = "/v1/invoke"
 
 def read(catalog: Catalog, body: bytes) -> Ask:
     """Named values as a request in the model's own protocol."""
+    bounds.check_whole(body)
     try:
-        whole = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     name, values = (whole.get("model"), whole.get("input")) if isinstance(whole, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(values, dict):
@@ -35,11 +37,11 @@ def read(catalog: Catalog, body: bytes) -> Ask:
         raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
     entry = catalog.find(name)
     if isinstance(entry, ModelEntry) and "openai.chat/1" not in entry.protocols:
-        body = orjson.dumps(steps.tensor_request(entry.model, values))
-        return Ask(INFER, name, body, limit=0, native=True)
+        tensors = written(steps.tensor_request(entry.model, values))
+        return Ask(INFER, name, tensors, limit=0, native=True)
     if not isinstance(values.get("messages"), list):
         raise Refusal(400, "invalid_request", f"{entry.name} is a chat model: send `messages`", param="input")
-    asked = openai.read(CHAT, orjson.dumps({**values, "model": name, "stream": False}))
+    asked = openai.read(CHAT, written({**values, "model": name, "stream": False}))
     return msgspec.structs.replace(asked, native=True)
 
 

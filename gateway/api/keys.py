@@ -2,7 +2,9 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -60,7 +62,7 @@ async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, A
         keys.add(session, gateway.lane, key)
         return _shown_key(session, gateway, key)
 
-    return {"key": secret, **await gateway.db(make)}
+    return {"key": secret, **await gateway.aside(make)}
 
 
 @router.post("/keys/rotate", status_code=201)
@@ -77,7 +79,7 @@ async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
             return None
         return _shown_key(session, gateway, _find(session, gateway, caller, old.id))
 
-    made = await gateway.db(rotate)
+    made = await gateway.aside(rotate)
     gateway.authenticator.forget(old.hash)
     if made is None:
         raise Refusal(401, "invalid_api_key", "this key was rotated or revoked")
@@ -92,11 +94,12 @@ async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
     below = None if permissions.may(caller.asker, Act.read_account, Subject(caller.consumer)) else caller.key_id
 
     def read(session: Session) -> list[dict[str, Any]]:
-        found = keys.of_consumer(session, gateway.lane, caller.consumer, below)
-        seen = [key for key in found if permissions.may(caller.asker, Act.read_key, _subject(key))]
-        return [_shown_key(session, gateway, key) for key in seen]
+        today = _today(gateway)
+        found = keys.of_consumer(session, gateway.lane, caller.consumer, below, today)
+        may = partial(permissions.may, caller.asker, Act.read_key)
+        return [_shown(key, spent, today) for key, spent in found if may(_subject(key))]
 
-    return {"object": "list", "data": await gateway.db(read)}
+    return {"object": "list", "data": await gateway.aside(read)}
 
 
 @router.patch("/keys/{key_id}")
@@ -115,10 +118,10 @@ async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Aski
         require(asking, Act.tighten_key, _subject(key))
         if values:
             keys.change(session, gateway.lane, key.id, values)
-        family = keys.of_consumer(session, gateway.lane, key.consumer, key.id)
-        return _shown_key(session, gateway, _find(session, gateway, caller, key_id)), [one.hash for one in family]
+        shown = _shown_key(session, gateway, _find(session, gateway, caller, key_id))
+        return shown, keys.hashes(session, gateway.lane, key.id)
 
-    shown, hashes = await gateway.db(change)
+    shown, hashes = await gateway.aside(change)
     gateway.authenticator.forget(*hashes)
     return shown
 
@@ -133,7 +136,7 @@ async def revoke_key(key_id: KeyId, gateway: Here, caller: Asking) -> dict[str, 
         require(asking, Act.revoke_key, _subject(key))
         return key, keys.revoke(session, gateway.lane, key.id, now_ms())
 
-    key, hashes = await gateway.db(revoke)
+    key, hashes = await gateway.aside(revoke)
     gateway.authenticator.forget(*hashes)
     return {"id": key.id, "object": "key", "deleted": True}
 
@@ -223,9 +226,17 @@ def _key_id(hashed: bytes) -> str:
 
 
 def _shown_key(session: Session, gateway: Gateway, key: ApiKey) -> dict[str, Any]:
-    """A key as it is shown: its limits, and what it and its sub-keys have spent of its budgets, now."""
-    today = day_at(now_ms() + gateway.lane_state.clock_ms)
-    spent = keys.spending(session, gateway.lane, key, today)
+    today = _today(gateway)
+    return _shown(key, keys.spending(session, gateway.lane, key, today), today)
+
+
+def _today(gateway: Gateway) -> int:
+    """The day by the network's clock, of which what was spent is shown."""
+    return day_at(now_ms() + gateway.lane_state.clock_ms)
+
+
+def _shown(key: ApiKey, spent: Sequence[Atoms], today: int) -> dict[str, Any]:
+    """A key as it is shown: its limits, and what it and its sub-keys have `spent` of its budgets, now."""
     return {
         "id": key.id,
         "object": "key",

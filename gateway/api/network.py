@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -19,6 +20,7 @@ from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
 from gateway.catalog import credentials
 from gateway.clock import now_ms
+from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from gateway.upstream import target
@@ -71,13 +73,15 @@ async def publish(request: Request, gateway: Here) -> dict[str, Any]:
         module = await _read_body(request, MAX_MODULE_BYTES)
         caller = await caller_of(request, gateway, module)
         require(caller, Act.publish, Subject(caller.consumer))
-        glue = await asyncio.to_thread(gateway.workshop.load, module)
+        glue = await gateway.workshop.do(partial(gateway.workshop.load, module))
         gateway.workshop.check(glue)
-        made = await gateway.db(lambda session: publications.publish_glue(session, module, caller.consumer, now_ms()))
+        made = await gateway.aside(
+            lambda session: publications.publish_glue(session, module, caller.consumer, now_ms())
+        )
         return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
     document, signature = _signed_document(await _read_document(request))
     signed = Signed(document, signature)
-    made = await gateway.db(lambda session: publications.publish_document(session, signed, gateway.domain, now_ms()))
+    made = await gateway.aside(lambda session: publications.publish_document(session, signed, gateway.domain, now_ms()))
     gateway.book_changed.set()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
 
@@ -100,7 +104,7 @@ async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Respo
 
     That of a model or workflow that is there in a realm only is shown to its members.
     """
-    found = await gateway.db(lambda session: documents.get(session, cid_digest(document_id)))
+    found = await gateway.aside(lambda session: documents.get(session, cid_digest(document_id)))
     if found is None or not catalog.may_show(found.id, gateway.catalog):
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
     kind = "application/wasm" if found.kind == "glue" else "application/json"
@@ -123,8 +127,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            async with asyncio.timeout(bounds.FETCH_SECONDS):
-                await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
+            await _check_reachable(gateway, server)
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
@@ -137,7 +140,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
             credits.place_bid(session, offered, epoch, now_ms())
         return offered
 
-    made = await gateway.db(take)
+    made = await gateway.aside(take)
     gateway.book_changed.set()
     shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
     return shown | ({"withdrawn": True} if made.withdrawn else {})
@@ -147,11 +150,21 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
 async def show_offer(subject: str, party: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """Whether a provider's offer to serve a model stands: for everybody, or in the realm that the request names."""
     model, provider = cid_digest(subject), party_of(party)
-    found = await gateway.db(lambda session: offers.get(session, model, provider, Role.compute))
+    found = await gateway.aside(lambda session: offers.get(session, model, provider, Role.compute))
     realm = (json.loads(found.body).get("serve") or {}).get("realm", "") if found is not None else ""
     if found is None or found.expires_at <= catalog.epoch or realm != catalog.realm:
         raise Refusal(404, "no_such_offer", f"{party} has no standing offer to serve {subject}")
     return {"subject": cid(model), "party": to_hex(provider), "expires_epoch": found.expires_at}
+
+
+async def _check_reachable(gateway: Gateway, server: target.Target) -> None:
+    """Refused unless the gateway may call a server at all, as its name says now."""
+    try:
+        async with asyncio.timeout(bounds.FETCH_SECONDS):
+            await gateway.upstream.guard.resolve(server.host, server.port, for_stranger=True)
+    except TimeoutError:
+        message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
+        raise Refusal(400, "rejected", message, param="serve") from None
 
 
 def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:
@@ -182,7 +195,9 @@ async def publish_realm(request: Request, gateway: Here) -> dict[str, Any]:
     it any more is refused here at once, at the lane's other gateways within GATEWAY_BOOK_SECONDS.
     """
     document = await _read_document(request)
-    members = await gateway.db(lambda session: publications.publish_realm(session, document, gateway.domain, now_ms()))
+    members = await gateway.aside(
+        lambda session: publications.publish_realm(session, document, gateway.domain, now_ms())
+    )
     gateway.book_changed.set()
     return {"realm": members.realm, "members": len(members.accounts), "expelled": len(members.expelled)}
 
@@ -195,7 +210,7 @@ async def show_realm(owner: str, name: str, gateway: Here, caller: Anybody) -> R
     if not realms.is_name(realm):
         raise missing
     require(caller, Act.read_account, Subject(realms.owner_of(realm)), hidden=missing)
-    found = await gateway.db(lambda session: lists.get(session, realm))
+    found = await gateway.aside(lambda session: lists.get(session, realm))
     if found is None:
         raise missing
     return Response(found.body, media_type="application/json")
@@ -230,7 +245,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
         custody = postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY]
         return custody, sorted(lanes.signing_gateways(session, gateway.lane))
 
-    held, keys = await gateway.db(ask)
+    held, keys = await gateway.aside(ask)
     return {
         "chain_id": gateway.domain.chain_id,
         "lane": to_hex(gateway.lane),
@@ -273,7 +288,7 @@ async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_IN
     def read(session: Session) -> Book:
         return bids.book(session, wanted) or epochs.freeze(bids.placed_until(session, wanted), wanted)
 
-    found = await gateway.db(read)
+    found = await gateway.aside(read)
     rows = [
         {
             "subject": to_hex(row.subject),

@@ -150,13 +150,14 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
 
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
     """The dearest request that begins like this, is as long as it says, and is not read to its end."""
-    length, named = headers.get(b"content-length", b""), NAMED.search(beginning, 0, bounds.UNPAID_BODY_BYTES)
-    if path not in OPENAI or named is None or not length.isdigit() or int(length) > bounds.PAID_BODY_BYTES:
+    length = bounds.number(headers.get(b"content-length", b""))
+    named = NAMED.search(beginning, 0, bounds.UNPAID_BODY_BYTES)
+    if path not in OPENAI or named is None or length is None or length > bounds.PAID_BODY_BYTES:
         raise too_large(bounds.UNPAID_BODY_BYTES)
     entry = catalog.find(named[1].decode(errors="replace"))
     if isinstance(entry, CapsuleEntry):
         raise too_large(bounds.UNPAID_BODY_BYTES)
-    return Ask(path, entry.name, beginning.ljust(int(length), b" "), limit=entry.context_tokens)
+    return Ask(path, entry.name, beginning.ljust(length, b" "), limit=entry.context_tokens)
 
 
 async def _make_once(
@@ -228,8 +229,7 @@ async def _make(
 def _read(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
     """The request in a body, by its route's protocol."""
     if path.startswith(INFER_HEAD):
-        length = headers.get(b"inference-header-content-length", b"")
-        bounds.check_shape(body[: int(length)] if length.isdigit() else body)
+        bounds.check_shape(body[: bounds.number(headers.get(b"inference-header-content-length", b""))])
     else:
         bounds.check_shape(body)
     if path in OPENAI:

@@ -30,7 +30,7 @@ Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 @router.get("/batches")
 async def list_batches(gateway: Here) -> dict[str, Any]:
     """Every batch of the lane, newest first."""
-    found = await gateway.db(lambda session: batches.with_status(session, gateway.lane, *Status))
+    found = await gateway.aside(lambda session: batches.with_status(session, gateway.lane, *Status))
     return {"object": "list", "data": [_batch_fields(batch) for batch in reversed(found)]}
 
 
@@ -45,7 +45,7 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
             "ranges": [{"gateway": to_hex(r.gateway), "first": r.first, "count": r.count} for r in ranges],
         }
 
-    return await gateway.db(read)
+    return await gateway.aside(read)
 
 
 @router.get("/batches/{number}/file")
@@ -63,7 +63,7 @@ async def batch_file(number: Number, gateway: Here) -> Response:
         batch_files.write_again(session, sink, gateway.domain, batch)
         return sink.getvalue(), batch
 
-    body, batch = await gateway.db(write)
+    body, batch = await gateway.aside(write)
     headers = {"etag": f'"{to_hex(batch.header.data_ref)}"', "cache-control": "public, immutable"}
     return Response(body, media_type="application/octet-stream", headers=headers)
 
@@ -102,7 +102,7 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
             "root": to_hex(root_of(batch.header)),
         }
 
-    return await gateway.db(read)
+    return await gateway.aside(read)
 
 
 def _get(session: Session, lane: Lane, number: int) -> Batch:

@@ -57,7 +57,7 @@ async def statement(  # noqa: PLR0913
     require(caller, Act.read_account, Subject(who))
     subject = await _subject(gateway, model) if model else None
     query = reports.Query(gateway.lane, who, Period(first, to), roles, subject)
-    page = await gateway.db(lambda session: reports.statement(session, query, cursor, limit))
+    page = await gateway.aside(lambda session: reports.statement(session, query, cursor, limit))
     if subject is not None and not page.rows and not cursor and subject not in gateway.catalog.by_id:
         raise _unknown(model)  # it may be in a realm: that is not theirs to know
     headers = {"tollway-next": page.next} if page.next else {}
@@ -75,7 +75,7 @@ async def _subject(gateway: Here, model: str) -> Digest:
     try:
         return cid_digest(model)
     except Rejected:
-        known = await gateway.db(documents.everything)
+        known = await gateway.aside(documents.everything)
     ids = [document.id for document in known if document.name == model]
     return ids[-1] if ids else ZERO_DIGEST
 

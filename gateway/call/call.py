@@ -257,7 +257,7 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
     try:
         answer = await attempt(gateway, call)
         signed = await call.charge(gateway, answer.candidate, answer.served)
-        headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
+        headers = answer_headers(answer.reply, signed[-1], with_tensors=call.ask.path == INFER) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
     except TimeoutError:
         raise too_late(gateway, call) from None

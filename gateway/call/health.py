@@ -161,8 +161,8 @@ class Unwell:
     def __init__(self) -> None:
         self._due: dict[Pair, int] = {}
         self._day, self._paid = 0, dict[Address, int]()
-        self.probes: set[asyncio.Task[None]] = set()
-        """Those under way."""
+        self.probes: dict[asyncio.Task[None], Address] = {}
+        """Those under way, and whom they probe."""
 
     def add(self, node: Pair, health: Health) -> None:
         self._due.setdefault(node, health.probed_at + PROBE_MS)
@@ -180,8 +180,14 @@ class Unwell:
         return True
 
     def take(self, now: int, most: int) -> list[Pair]:
-        """At most `most` nodes to probe now. They do not wait any more."""
-        due = [node for node, at in self._due.items() if at <= now][:most]
+        """At most `most` nodes to probe now, of each provider one at a time. They do not wait any more."""
+        busy, due = set(self.probes.values()), list[Pair]()
+        for node, at in self._due.items():
+            if len(due) >= most:
+                break
+            if at <= now and node[0] not in busy:
+                busy.add(node[0])
+                due.append(node)
         for node in due:
             del self._due[node]
         return due

@@ -30,7 +30,8 @@ from ledger.core.values.ids import call_id, to_hex
 log = logging.getLogger("tollway.probes")
 
 EVERY_SECONDS = 0.5
-MOST_AT_ONCE = 8
+MOST_AT_ONCE = 64
+"""Of as many providers: one that lets its probes wait keeps none of the others' from them."""
 MOST_ATOMS = 10_000
 """The most that the operator pays for one probe."""
 MOST_ANSWER_BYTES, MOST_SECONDS = 16_384, 10
@@ -49,8 +50,8 @@ async def send_due(gateway: Gateway) -> None:
             for candidate in entry.candidates:
                 if candidate.provider == provider:
                     task = asyncio.create_task(_probe(gateway, entry, candidate))
-                    unwell.probes.add(task)
-                    task.add_done_callback(unwell.probes.discard)
+                    unwell.probes[task] = provider
+                    task.add_done_callback(unwell.probes.pop)
 
 
 async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> None:
@@ -77,11 +78,15 @@ async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> st
         if price <= MOST_ATOMS and gateway.unwell.may_pay(candidate.provider, price, now_ms()):
             await call.hold_for(gateway, candidate)
     try:
-        answer = await calls.invoke(gateway, call, candidate, 0)
+        async with asyncio.timeout(gateway.settings.first_byte_seconds):  # for all of it: it is one token
+            answer = await calls.invoke(gateway, call, candidate, 0)
         health.probe_passed(steady_ms())
         if call.hold is not None:
             await call.charge(gateway, candidate, answer.served)
         return "passed"
+    except TimeoutError:
+        health.probe_failed(steady_ms())
+        return "late"
     except NodeFailed as failure:
         if failure.kind == "busy":
             return "busy"

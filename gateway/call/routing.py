@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gateway import bounds
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.clock import steady_ms
 from gateway.errors import Refusal
@@ -23,9 +24,9 @@ def preferences_of(headers: Mapping[bytes, bytes], realm: str) -> RoutePreferenc
         return ANY
     names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
     limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
-    if near is not None and not near.isdigit():
+    near_ms = bounds.number(near) if near is not None else None
+    if near is not None and near_ms is None:
         raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
-    near_ms = int(near) if near is not None else None
     return RoutePreferences(limit, realm, names, near_ms=near_ms)
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gateway import bounds
 from gateway.call.idempotency import JSON, StoredResponse
 from gateway.errors import NodeFailed
 from gateway.metering import inference_v2, openai, usage
@@ -164,8 +165,8 @@ def check_status(reply: Reply, body: bytes) -> None:
     if status in PASSED_ON:
         raise PassedOn(reply, body)
     if status in BUSY:
-        wait = reply.headers.get(b"retry-after", b"")
-        retry_after = int(wait) if wait.isdigit() and len(wait) < 10 else 1
+        wait = bounds.number(reply.headers.get(b"retry-after", b""))
+        retry_after = wait if wait is not None else 1
         raise NodeFailed(f"the node answered {status}", "busy", retry_after=retry_after, status=status)
     kind = "refused" if 400 <= status < 500 else "error"
     raise NodeFailed(f"the node answered {status}", kind, status=status)

@@ -8,12 +8,22 @@ from urllib.parse import quote
 import msgspec
 import orjson
 
+from gateway import bounds
 from gateway.errors import Refusal
+from ledger.core.values.errors import Rejected
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 INFER = "/v2/models/{model}/infer"
 LIMITS = ("max_tokens", "max_completion_tokens")
 """The names of the output limit. An offer says which its node reads; the other one never reaches it."""
+
+
+def written(value: Any) -> bytes:
+    """Values as JSON, whole numbers of any size as they are. Rejected when they are none that JSON has."""
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"it cannot be written as JSON: {error}") from error
 
 
 def _is_image(part: Any) -> bool:
@@ -43,6 +53,7 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def json(self) -> Any:
         """The body, decoded when somebody first needs all of it: large integers as they are. Refused with 400."""
+        bounds.check_whole(self.body)
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -95,4 +106,8 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if self.stream and not self.include_usage:
             options = msgspec.json.decode(self.fields.get("stream_options", b"null")) or {}
             written["stream_options"] = orjson.dumps({**options, "include_usage": True})
-        return b"{%b}" % b",".join([b"%b:%b" % (orjson.dumps(name), value) for name, value in written.items()])
+        parts: list[bytes | msgspec.Raw] = [b"{"]
+        for name, value in written.items():
+            parts += (orjson.dumps(name), b":", value, b",")
+        parts[-1] = b"}"
+        return b"".join(parts)  # formatted as b"%b", a long field would be copied byte by byte

@@ -5,6 +5,7 @@ Alone because each protocol has its own reader.
 
 import msgspec
 
+from gateway import bounds
 from gateway.errors import Refusal
 from gateway.metering.ask import INFER, Ask
 
@@ -22,11 +23,9 @@ _REQUEST, _INFERENCE = msgspec.json.Decoder(_Request), msgspec.json.Decoder(_Inf
 
 def read(model: str, body: bytes, header_length: bytes | None) -> Ask:
     """An inference request, with or without binary tensors after `header_length` bytes of JSON. Refused with 400."""
-    length = None
-    if header_length is not None:
-        if not header_length.isdigit() or not 0 < int(header_length) <= len(body):
-            raise Refusal(400, "invalid_request", "Inference-Header-Content-Length does not fit the body")
-        length = int(header_length)
+    if not fits(header_length, body):
+        raise Refusal(400, "invalid_request", "Inference-Header-Content-Length does not fit the body")
+    length = bounds.number(header_length) if header_length is not None else None
     said = body[:length]
     try:
         if not said.isascii():
@@ -41,12 +40,18 @@ def read(model: str, body: bytes, header_length: bytes | None) -> Ask:
     return Ask(INFER, model, body, limit=0, header_bytes=length)
 
 
+def fits(header_length: bytes | None, body: bytes) -> bool:
+    """Whether the length of the JSON before binary tensors, None without them, is one that a body can have."""
+    return header_length is None or 0 < (bounds.number(header_length) or 0) <= len(body)
+
+
 def is_answer(body: bytes, header_length: bytes | None) -> bool:
     """Whether this is an inference response: JSON with a list of outputs."""
-    if header_length and not header_length.isdigit():
+    if not fits(header_length, body):
         return False
+    said = body[: bounds.number(header_length)] if header_length is not None else body
     try:
-        return _is_list(_INFERENCE.decode(body[: int(header_length)] if header_length else body).outputs)
+        return _is_list(_INFERENCE.decode(said).outputs)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
 

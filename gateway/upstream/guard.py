@@ -8,11 +8,14 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from gateway.errors import NodeFailed
 from ledger.core.values.errors import Rejected
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+LOOKUPS = 64
+"""Names that are looked up at once. A name's own server may let each wait for 20 s."""
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -28,11 +31,42 @@ SPECIAL = networks("192.0.0.0/24, 192.88.99.0/24, 2001::/23, 2002::/16, 3fff::/2
 """Special ranges that Python's list lacks: it is older than some, and 6to4 leads to any IPv4 address."""
 
 
+class Names:
+    """Looks names up in threads of its own, each name once at a time. The event loop's library has two threads for all
+    of them: two names of a stranger whose servers are silent, and no node with a name was reached any more.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS, "names")
+        self._looking: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+
+    async def look_up(self, host: str, port: int) -> list[str]:
+        """The addresses of a host."""
+        looking = self._looking.get((host, port))
+        if looking is None:
+            loop = asyncio.get_running_loop()
+            looking = self._looking[host, port] = loop.run_in_executor(self._threads, _addresses, host, port)
+            looking.add_done_callback(lambda ended: self._forget(host, port, ended))
+        return await asyncio.shield(looking)
+
+    def _forget(self, host: str, port: int, ended: asyncio.Future[list[str]]) -> None:
+        del self._looking[host, port]
+        if not ended.cancelled():
+            ended.exception()  # it may be that nobody waits any more
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
 class Guard:
-    """Resolves hosts to addresses that may be called, outside of special ranges and inside of `allowed` ones."""
+    """Resolves hosts to addresses that may be called, outside of special ranges and inside of `allowed` ones. What
+    strangers ask for is looked up apart: nodes wait for none of it.
+    """
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = tuple(allowed)
+        self._nodes, self._strangers = Names(), Names()
 
     def permits(self, text: str) -> bool:
         """Whether an address is public, or inside a range the operator allows."""
@@ -46,16 +80,26 @@ class Guard:
         special = address.is_multicast or address.is_reserved or any(address in network for network in SPECIAL)
         return address.is_global and not special
 
-    async def resolve(self, host: str, port: int) -> str:
+    async def resolve(self, host: str, port: int, *, for_stranger: bool = False) -> str:
         """An address of `host` that may be called. Rejected when it has none."""
+        names = self._strangers if for_stranger else self._nodes
         try:
-            entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = [host] if _is_address(host) else await names.look_up(host, port)
         except (OSError, ValueError) as error:
             raise NodeFailed(f"the node's host {host!r} cannot be resolved", "unreachable", host=host) from error
-        for address in (str(entry[4][0]) for entry in entries):
+        for address in addresses:
             if self.permits(address):
                 return address
         raise Rejected(
             f"{host!r} is a private or special address; the operator can allow it in GATEWAY_ALLOWED_NETWORKS",
             host=host,
         )
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is written as an address, so that nobody is asked for it."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

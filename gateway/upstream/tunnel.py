@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Engine
 
+from gateway import bounds
 from gateway.clock import now_ms, steady_ms
 from gateway.database import transact
 from gateway.errors import NodeFailed
@@ -308,9 +309,10 @@ class Forwarder:
         given = headers.get(AUTHENTICATION, b"")
         at, _, rest = given.partition(b"-")
         digest = rest.partition(b"-")[0]
-        if not at.isdigit() or len(at) > 15 or abs(now - int(at)) > SKEW_MS:
+        sent_at = bounds.number(at)
+        if sent_at is None or abs(now - sent_at) > SKEW_MS:
             return None
-        return digest if hmac.compare_digest(given, _proof(self._key, path, digest, int(at))) else None
+        return digest if hmac.compare_digest(given, _proof(self._key, path, digest, sent_at)) else None
 
     async def _entrance(self, party: Address) -> Entrance | None:
         known, at = self._found.get(party), steady_ms()

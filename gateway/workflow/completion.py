@@ -5,7 +5,9 @@ root receipt and one for each sub-call, each on its own terms. All or nothing: w
 and the weaver's bond pays what was served. Partial: the consumer pays what was served, and the weaver gets nothing.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -21,7 +23,7 @@ from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, Ask
+from gateway.metering.ask import CHAT, Ask, written
 from gateway.payment.billing import Billing, Served, charge
 from gateway.payment.leases import Hold
 from gateway.workflow import plan as planning
@@ -42,6 +44,9 @@ from ledger.core.values.meters import coarse
 from ledger.flows import receipt_log
 from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
+
+LONG_BODY = 64 * 1024
+"""A longer request is planned in a thread: each step that reads it is written once, to know how long it is."""
 
 
 @dataclass(slots=True)
@@ -131,7 +136,10 @@ async def plan(scope: Scope, entry: CapsuleEntry, ask: Ask) -> Plan:
     if ask.path != CHAT:
         raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
     await planning.fetch_glue(scope, entry)
-    plan = planning.plan(scope, entry, ask.json, len(ask.body))
+    if len(ask.body) < LONG_BODY:
+        plan = planning.plan(scope, entry, ask.json, len(ask.body))
+    else:
+        plan = await asyncio.to_thread(planning.plan, scope, entry, ask.json, len(ask.body))
     planning.check_price(entry, plan.price, scope.preferences)
     return plan
 
@@ -191,11 +199,10 @@ class _Completion:
         if execution.failed is not None:
             return await self._fail(execution.failed, execution.reasons.get(execution.failed, "it failed"))
         try:
-            output = execution.output()
+            completion = self._completion(execution.output())
+            body = written(completion)
         except Rejected as rejected:
             return await self._fail("output", rejected.message)
-        completion = self._completion(output)
-        body = orjson.dumps(completion)
         digest = execution.billing.digest_of(body)
         signed = await self._charge(execution.root(self.plan.tariff, EndReason.normal, digest, len(body)))
         headers = [*receipt_headers(*signed), *self.request.extra_headers]
@@ -252,9 +259,9 @@ class _Completion:
         )
         if not signed:
             raise refused
-        refused.facts["partial"] = {
-            name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok
-        }
+        partial = {name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok}
+        with suppress(Rejected):  # it is charged: then the reason is told without what JSON cannot have
+            refused.facts["partial"] = orjson.Fragment(written(partial))
         refused.headers += [*receipt_headers(*signed), *self.request.extra_headers]
         return refused_response(refused), signed
 
@@ -307,7 +314,7 @@ def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
     envelope = {name: completion[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
 
     def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
-        return b"data: " + orjson.dumps(envelope | {"choices": choices} | more) + b"\n\n"
+        return b"data: " + written(envelope | {"choices": choices} | more) + b"\n\n"
 
     message = completion["choices"][0]["message"]
     events = event([{"index": 0, "delta": message, "finish_reason": None}])

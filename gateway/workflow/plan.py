@@ -10,11 +10,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from gateway import bounds
 from gateway.call import routing
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
+from gateway.metering.ask import written
 from gateway.payment.billing import most_units
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
@@ -109,7 +112,7 @@ async def fetch_glue(scope: Scope, entry: CapsuleEntry) -> None:
         if gateway.workshop.find(digest) is None:
             stored = await gateway.db(lambda session, key=digest: documents.get(session, Digest(key)))  # type: ignore[misc]
             if stored is not None and stored.kind == "glue":
-                gateway.workshop.load(stored.body)
+                await gateway.workshop.do(partial(gateway.workshop.load, stored.body))
 
 
 def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes: int) -> Plan:
@@ -126,10 +129,14 @@ def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Jso
     gateway = scope.gateway
     if tariff is None:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
-    steps = {}
+    steps, sent = dict[str, PlannedStep](), 0
     for step in entry.capsule.steps.values():
+        if sent > bounds.STEPS_BYTES:
+            message = f"the steps of {entry.name} would be sent more than {bounds.STEPS_BYTES} bytes together"
+            raise Refusal(413, "input_too_large", message)
         try:
             size = _request_bytes(gateway, step, request, request_bytes)
+            sent += size
             steps[step.id] = _plan_step(scope.of_step(entry, step), entry, step, size)
         except Rejected as rejected:
             refused = Refusal(400, "invalid_request", f"step {step.id}: {rejected.message}", param=step.id)
@@ -259,8 +266,7 @@ def _request_bytes(gateway: Gateway, step: Step, request: Json | None, request_b
     """The most bytes of a step's request. Exact when it reads only a known request and certainly runs."""
     reads = {path.step for path in named(step.input)} - {None}
     if request is not None and not reads and step.when is None:
-        values = resolve(step.input, request, {})
-        return len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")) + WRAPPING_BYTES
+        return len(written(resolve(step.input, request, {}))) + WRAPPING_BYTES
     return request_bytes + gateway.settings.step_input_bytes + WRAPPING_BYTES
 
 

@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-import orjson
 from msgspec import structs
 
 from gateway.call import call as calls
@@ -21,6 +21,7 @@ from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
+from gateway.metering.ask import written
 from gateway.metering.usage import capped
 from gateway.payment.billing import Billing, Served
 from gateway.workflow import steps
@@ -208,8 +209,8 @@ class Execution:
             raise planned.unserved
         if planned.glue is not None:
             export = planned.step.export or "run"
-            run = self.gateway.workshop.run
-            result = await asyncio.to_thread(run, planned.glue, export, values, planned.most.fuel)
+            workshop = self.gateway.workshop
+            result = await workshop.do(partial(workshop.run, planned.glue, export, values, planned.most.fuel))
             self.fuel += result.fuel
             return result.output
         if planned.plan is not None:
@@ -226,7 +227,7 @@ class Execution:
 
     async def _run_nested(self, planned: PlannedStep, plan: Plan, values: Json) -> Json:
         """Run a workflow inside this one. If it fails, its own policy says who pays for what it finished."""
-        body = orjson.dumps(values)
+        body = written(values)
         billing = self._subcall_billing(planned, plan.entry.name)
         if len(body) > plan.most.byte:
             raise Refusal(413, "input_too_large", f"its input has {len(body)} bytes")
@@ -238,7 +239,7 @@ class Execution:
                 reason = f"its step {inner.failed} failed: {inner.reasons.get(inner.failed, '')}"
             else:
                 output = inner.output()
-                answer = orjson.dumps(output)
+                answer = written(output)
                 root = inner.root(plan.tariff, EndReason.normal, billing.digest_of(answer), len(answer))
                 self.served.append(replace(root, step=planned.step.id))
                 self.guaranteed += inner.guaranteed

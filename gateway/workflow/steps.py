@@ -9,9 +9,11 @@ from typing import Any
 
 import orjson
 
+from gateway import bounds
+from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, LIMITS, Ask
+from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, LIMITS, Ask, written
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
@@ -46,18 +48,22 @@ def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False,
         body = {key: value for key, value in values.items() if key.lower() not in OURS}
         body |= {"model": model.name, "encoding_format": "float"}
         return _written(EMBEDDINGS, body, 0)
-    return Ask(INFER, model.name, orjson.dumps(tensor_request(model.model, values)), limit=0)
+    return Ask(INFER, model.name, written(tensor_request(model.model, values)), limit=0)
 
 
 def _written(path: str, body: dict[str, Any], limit: int, *, include_usage: bool = False) -> Ask:
-    raw, stream = orjson.dumps(body), bool(body.get("stream"))
+    raw, stream = written(body), bool(body.get("stream"))
     return Ask(path, body["model"], raw, stream, include_usage, openai.fields(raw), limit)
 
 
 def output(path: str, body: bytes) -> Any:
     """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; or a chat
-    answer with its text as `content`. Rejected when the answer is none of these.
+    answer with its text as `content`. Rejected when the answer is none of these, or too much to be decoded whole.
     """
+    try:
+        bounds.check_whole(body)
+    except Refusal as refused:
+        raise Rejected(f"its answer is too much: {refused.message}") from refused
     try:
         answer = orjson.loads(body)
         if path == INFER:
@@ -82,7 +88,7 @@ def text_of(value: Any) -> str:
             if value is None:
                 return ""
         else:
-            return orjson.dumps(value).decode()
+            return written(value).decode()
 
 
 def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[str, ...]:
@@ -141,9 +147,18 @@ def tensor_values(answer: Any) -> dict[str, Any]:
 
 
 def _flat(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return [item for part in value for item in _flat(part)]
-    return [value]
+    """The elements of lists inside each other, each touched once however deep they are."""
+    flat: list[Any] = []
+    around = [iter([value])]
+    while around:
+        for item in around[-1]:
+            if isinstance(item, list):
+                around.append(iter(item))
+                break
+            flat.append(item)
+        else:
+            around.pop()
+    return flat
 
 
 def _shape(declared: list[int], data: list[Any]) -> list[int]:

@@ -6,12 +6,14 @@ files or randomness: the same module with the same input uses the same fuel and 
 Each run has its own instance and memory. Fuel is metered and limited; bulk copies count by the byte.
 """
 
+import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 from wasmtime import (
@@ -31,6 +33,8 @@ from wasmtime import (
     WasmtimeError,
 )
 
+from gateway import bounds
+from gateway.errors import Refusal
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 
@@ -41,6 +45,9 @@ MAX_FUEL: Final = 50_000_000
 """About a tenth of a second of one core, and the most that one step can take of the gateway."""
 MAX_REASON_BYTES: Final = 200
 KEPT_MODULES: Final = 256
+THREADS: Final = 2
+
+T = TypeVar("T")
 
 _I32, _I64 = ValType.i32(), ValType.i64()
 
@@ -73,6 +80,11 @@ class Workshop:
         self._engine = Engine(_config())
         self._modules: OrderedDict[bytes, Glue] = OrderedDict()
         self._kept = kept
+        self._threads = ThreadPoolExecutor(THREADS, "glue")
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Compile or run something in a thread of glue's own: those of others wait for nothing that a weaver wrote."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def load(self, body: bytes) -> Glue:
         """Compile a module. Rejected when it is too large, not valid, or imports what is not provided."""
@@ -155,8 +167,9 @@ class _Run:
         packed = int(function(self._store, at, len(argument))) & 0xFFFFFFFFFFFFFFFF
         answered = self._read(packed >> 32, packed & 0xFFFFFFFF, MAX_OUTPUT_BYTES)
         try:
+            bounds.check_whole(answered)
             return orjson.loads(answered)
-        except ValueError as error:
+        except (ValueError, Refusal) as error:
             raise GlueError(f"glue did not return JSON: {error}", export=export, fuel=self.used) from error
 
     def _read(self, at: int, size: int, most: int) -> bytes:

@@ -11,7 +11,7 @@ from ledger.chain.calls import Calls
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import raises
-from ledger.core.settlement.events import BidPlaced, Committed, Log, NamedParent
+from ledger.core.settlement.events import BidPlaced, Block, Committed, Log, NamedParent
 from ledger.core.settlement.header import HeaderId
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
@@ -293,12 +293,18 @@ class Chain(Endpoint):
         """The total a payee index has claimed, in atoms."""
         return int(self.settlement("claimed", lane, index, block=block))
 
-    def held(self, lane: Address, block: int) -> int:
+    def held(self, lane: Address, block: Block) -> int:
         """Atoms that a lane's books hold at a block, the chain's side of law L4: deposits less withdrawals and claims.
 
-        Raises Rejected when fewer lie at the lane's address. More may: payments that nobody booked yet.
+        Raises Rejected when fewer lie at the lane's address; more may: payments that nobody booked yet. Unavailable
+        when the chain has another block of this number now, or none.
         """
-        books, tokens = self.books(lane, block), self.balance(lane, block)
+        try:
+            books, tokens = self.books(lane, block.number), self.balance(lane, block.number)
+        finally:
+            here = self.block(block.number)
+            if here is None or here.hash != block.hash:
+                raise Unavailable(f"block {block.number} went away while it was read")
         due = books.net - books.paid
         if tokens < due:
             raise Rejected(f"lane {to_hex(lane)} holds {tokens} atoms, its books say {due}", lane=to_hex(lane))

@@ -15,6 +15,7 @@ from ledger.core.accounts import postings as book
 from ledger.core.accounts.accounts import CUSTODY, leased
 from ledger.core.accounts.postings import Kind
 from ledger.core.pricing import shares
+from ledger.core.settlement.events import Block
 from ledger.core.values import sum_tree
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, Lane, to_hex
@@ -30,19 +31,24 @@ from ledger.store.settlement.alarms import Alarm
 class Scope:
     """The scope of an audit: a lane, and its receipts' signing domain (None skips rewriting the newest batch).
 
-    `held` reads what the contract holds for the lane at a block (None on a private grid).
+    `held` reads what the contract holds for the lane at a block (None on a private grid). It raises Unavailable when
+    the chain does not have that block any more: the indexer has yet to see what is there instead.
     """
 
     lane: Lane
     domain: Domain | None = None
-    held: Callable[[Lane, int], int] | None = None
+    held: Callable[[Lane, Block], int] | None = None
 
 
 Law = Callable[[Session, Scope], list[Alarm]]
 
 
 def reconcile(session: Session, scope: Scope, now: int, *, thorough: bool = False) -> list[Alarm]:
-    """Check every law and sound an alarm for each that is broken. Thorough: also those that read every receipt."""
+    """Check every law and sound an alarm for each that is broken. Thorough: also those that read every receipt.
+
+    A law compares what several statements read. While money moves it holds only within a snapshot: without one, a lease
+    that commits between two of them would sound an alarm, and an alarm stops every batch until a person looks.
+    """
     checks = (*LAWS.values(), *(THOROUGH if thorough else ()))
     found = [alarm for law in checks for alarm in law(session, scope)]
     for alarm in found:
@@ -90,7 +96,7 @@ def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alar
     clock = chain_time.get(session)
     if scope.held is None or clock is None:
         return []
-    ours, theirs = postings.balance(session, scope.lane, CUSTODY), scope.held(scope.lane, clock.number)
+    ours, theirs = postings.balance(session, scope.lane, CUSTODY), scope.held(scope.lane, clock)
     said = f"custody is {ours} atoms, the contract holds {theirs} at block {clock.number}"
     return [] if ours == theirs else [Alarm("L4", said, CUSTODY)]
 

@@ -37,9 +37,14 @@ def connect_unsynced(url: str) -> Engine:
 
 
 @contextmanager
-def unit_of_work(engine: Engine) -> Iterator[Session]:
-    """One database transaction: committed when the block ends, rolled back when it raises."""
-    with Session(engine, expire_on_commit=False) as session:
+def unit_of_work(engine: Engine, *, snapshot: bool = False) -> Iterator[Session]:
+    """One database transaction: committed when the block ends, rolled back when it raises.
+
+    With `snapshot` all its statements see what was committed before the first one: for whoever compares what several of
+    them read. A row that another transaction changes meanwhile cannot be changed then (OperationalError).
+    """
+    bind = engine.execution_options(isolation_level="REPEATABLE READ") if snapshot else engine
+    with Session(bind, expire_on_commit=False) as session:
         try:
             yield session
         except BaseException:

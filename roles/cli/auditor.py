@@ -147,7 +147,8 @@ def solvency() -> None:
 def holdings() -> dict[str, object]:
     """The lane's money on chain, in atoms. Rejected when less lies at its address than it owes (C2, C3, C7)."""
     lane, chain = here().lane_id, transactions.chain(here())
-    books, held = chain.books(lane), chain.balance(lane)
+    at = chain.tip()  # one block for both: a claim between two would look like money that is gone
+    books, held = chain.books(lane, at), chain.balance(lane, at)
     owed = books.net - books.paid
     facts: dict[str, object] = {
         "lane_holds": str(held),

@@ -1,7 +1,5 @@
 """`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.catalog import names
-from ledger.core.catalog.bids import Role
+from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -19,7 +17,7 @@ from ledger.core.values.meters import Meter, quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared import cells, documents, publication, readiness
-from roles.cli.shared.payees import add_collect, add_payee
+from roles.cli.shared.payees import Ratio, add_collect, add_payee, bid_once, describe, parse_bid, warn
 from roles.cli.shared.readiness import Asked
 from roles.client.gateway import checked_url
 from roles.wallet import keystore, transactions
@@ -29,11 +27,16 @@ if TYPE_CHECKING:
 
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
-Onnx = Annotated[Path | None, Option("--onnx", help="The model: a folder or an .onnx file.")]
-Url = Annotated[str | None, Option("--url", help="URL of an OpenAI or OIP v2 server.")]
-Task = Annotated[str, Option("--task", help="text-generation, text-classification, retrieval, ...")]
-Protocol = Annotated[str, Option("--protocol", help="openai.chat/1 or oip/2.")]
-Tensors = Annotated[list[str] | None, Option("--tensor", help="oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")]
+Weights = Annotated[Path | None, Argument(metavar="MODEL", help="The model: an .onnx file or a folder with one.")]
+Url = Annotated[str | None, Option("--url", help="In place of a MODEL: URL of an OpenAI or OIP v2 server.")]
+Task = Annotated[
+    str | None,
+    Option("--task", help="text-generation, image-classification, ...; default: what the model's tensors speak of."),
+]
+Protocol = Annotated[str | None, Option("--protocol", help="Of a --url: openai.chat/1, the default, or oip/2.")]
+Tensors = Annotated[
+    list[str] | None, Option("--tensor", help="Of a --url with oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
+]
 Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
 Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
 Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
@@ -45,27 +48,29 @@ PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oi
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
 ]
-MODES = {"input_modes": ["text/plain"], "output_modes": ["application/json"]}
+OwnAsk = Annotated[
+    list[str] | None, Option("--ask", help="Your price, for each METER at least ATOMS: call=200. Repeat it.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: weights (`onnx`) or a server (`url`), and what descendants owe."""
+    """A model as its options describe it: files (`weights`) or a server (`url`), and what descendants owe."""
 
     name: str
     version: str
     license: str
-    onnx: Path | None
+    weights: Path | None
     url: str | None
-    task: str
-    protocol: str
+    task: str | None
+    protocol: str | None
     tensors: list[str]
     meters: list[str]
     royalty: str | None
     floor: list[str]
 
     def document(self, lineage: list[Document]) -> Document:
-        """The model document. Rejected unless it has either weights or a URL, and all of it can be said."""
+        """The model document. Rejected unless it has either a model or a URL, and can be called."""
         body = self._described()
         if self.royalty is not None:
             body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
@@ -81,36 +86,64 @@ class Description:
 
     def _described(self) -> Document:
         """What the options and files say, before anything is asked of the chain."""
-        if (self.onnx is None) == (self.url is None):
-            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
+        if (self.weights is None) == (self.url is None):
+            raise Rejected(
+                f"no model given: tollway maker register {self.name} MODEL, with an .onnx file or a folder, "
+                "or --url URL, or --card FILE"
+            )
         for what, said, known in (
-            ("protocol", [self.protocol], PROTOCOLS),
+            ("protocol", [self.protocol or PROTOCOLS[0]], PROTOCOLS),
             ("meter", self.meters, list(Meter.__members__)),
         ):
             wrong = next((one for one in said if one not in known), None)
             if wrong is not None:
                 raise Rejected(f"{wrong!r} is not a {what}: use {', '.join(known)}")
-        body: Document = {
-            "kind": "weights" if self.onnx else "endpoint",
-            "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
-            "interfaces": [interface(self.protocol, self.tensors)],
-            "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
-            "meters": self.meters,
+        return {"meters": self.meters, **(self._of_files(self.weights) if self.weights else self._of_url())}
+
+    def _of_url(self) -> Document:
+        return {
+            "kind": "endpoint",
+            "capabilities": capable(self.task or "text-generation", "text/plain"),
+            "interfaces": [interface(self.protocol or PROTOCOLS[0], self.tensors)],
+            "execution": {"runtime": "unknown", "determinism": "none"},
+            "description": f"served at {checked_url(str(self.url))}",
         }
-        if self.onnx is not None:
-            return body | read_card(self.onnx) | {"artifact": artifact(self.onnx)}
-        checked_url(str(self.url))
-        return body | {"description": f"served at {self.url}"}
+
+    def _of_files(self, path: Path) -> Document:
+        """What a graph says of itself, and on top of it what its `model.json` declares. Rejected if that is not so."""
+        from roles.node.models import described  # onnxruntime, which only this needs
+
+        if self.protocol is not None or self.tensors:
+            raise Rejected("--protocol and --tensor are for --url: what a model takes and gives is read from its graph")
+        found = described.describe(path)
+        card = {**found.card, **({"capabilities": capable(self.task, found.input_mode)} if self.task else {})}
+        described.check(found, card.get("interfaces", []))
+        output.note(f"{path} {found}")
+        return {
+            "kind": "weights",
+            "capabilities": capable(found.task, found.input_mode),
+            "interfaces": found.interfaces,
+            "execution": {"runtime": "onnxruntime", "determinism": "none"},
+            **card,
+            "artifact": described.artifact(path),
+        }
+
+
+def capable(task: str, input_mode: str) -> list[Document]:
+    """The capabilities of a model that does one task."""
+    return [{"task": task, "skill": task, "input_modes": [input_mode], "output_modes": ["application/json"]}]
 
 
 @app.command("register")
 def register(  # noqa: PLR0913
-    name: Annotated[str, Argument(help="@org/name")],
+    name: Annotated[str, Argument(help="@org/name. A MODEL alone is registered as @WALLET/FILE.")],
+    weights: Weights = None,
     card: Annotated[Path | None, Option("--card", help="Model document (JSON); replaces the options below.")] = None,
-    onnx: Onnx = None,
     url: Url = None,
-    task: Task = "text-generation",
-    protocol: Protocol = "openai.chat/1",
+    ask: OwnAsk = None,
+    ratio: Ratio = "0ppm",
+    task: Task = None,
+    protocol: Protocol = None,
     tensor: Tensors = None,
     meter: Meters = None,
     royalty: Royalty = None,
@@ -120,19 +153,41 @@ def register(  # noqa: PLR0913
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
-    Example: tollway maker register @acme/chat --url http://127.0.0.1:11434/v1 --meter output_token
+    What an ONNX model takes and gives is read from its graph. With --ask or --ratio it gets its price, as by `bid`.
+
+    Example: tollway maker register @acme/iris iris.onnx --ask call=200
     """
+    if weights is None and card is None and url is None and not name.startswith("@") and Path(name).exists():
+        name, weights = name_for(Path(name)), Path(name)
     documents.check_name(name, version)
+    bid = parse_bid(ask, ratio)
     if card is not None:
         document = documents.read(card)
         if document.get("name") != name:
             raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
     else:
         document = Description(
-            name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+            name, version, license, weights, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
         ).document([])
-    output.confirm(f"register {name} {version} as {here().wallet}?")
-    show_model(publication.publish(document), name)
+    publish(document, Role.maker, bid, f"register {name} {version} as {here().wallet}")
+
+
+def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
+    """Register a model and, with a bid, give it its price. Show both, and what the model still needs."""
+    warn(role, bid)
+    output.confirm(f"{question}{f', and bid {describe(bid)}' if bid != Bid() else ''}?")
+    facts = publication.publish(document)
+    subject = cid_digest(str(facts["id"]))
+    if bid != Bid():
+        facts |= {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **bid_once(subject, role, bid)}
+    if document.get("lineage"):
+        facts["owes"] = document["lineage"]
+    show_model(facts, str(document["name"]))
+
+
+def name_for(path: Path) -> str:
+    """A name for a model of this wallet, from its file's or folder's."""
+    return f"@{here().wallet}/{re.sub(r'[^a-z0-9._-]', '-', path.stem.lower())}"
 
 
 def show_model(facts: dict[str, Any], name: str) -> None:
@@ -306,12 +361,6 @@ def retire(model: Model) -> None:
     output.show({"model": model, "terms": "none for new descendants", **sent})
 
 
-def read_card(path: Path) -> Document:
-    """The capabilities, interfaces, execution and meters that a model folder's own model.json declares."""
-    described = path / "model.json"
-    return dict(documents.read(described).get("card", {})) if described.exists() else {}
-
-
 def interface(protocol: str, tensors: list[str]) -> Document:
     """The interface of a protocol, with its tensors if it is OIP v2."""
     if protocol != "oip/2":
@@ -323,37 +372,6 @@ def interface(protocol: str, tensors: list[str]) -> Document:
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
     return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
-
-
-def artifact(path: Path) -> Document:
-    """The digest of an OCI manifest over every file of the model: any changed byte makes another model."""
-    path.stat()  # says which file is missing
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    blobs = [file for file in files if file.is_file() and not file.name.startswith(".")]
-    if not any(file.suffix == ".onnx" for file in blobs):
-        raise Rejected(f"there is no .onnx file in {path}", path=str(path))
-    layers = [
-        {
-            "mediaType": "application/vnd.cncf.model.weight.v1.raw",
-            "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest(),
-            "size": file.stat().st_size,
-            "annotations": {"org.opencontainers.image.title": file.name},
-        }
-        for file in blobs
-    ]
-    manifest: dict[str, Any] = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": "application/vnd.cncf.model.manifest.v1+json",
-        "layers": layers,
-    }
-    packed = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-    return {
-        "mediaType": manifest["mediaType"],
-        "artifactType": manifest["artifactType"],
-        "digest": "sha256:" + hashlib.sha256(packed).hexdigest(),
-        "size": sum(file.stat().st_size for file in blobs),
-    }
 
 
 def derivative_terms(royalty: str, floor: list[str]) -> Document:

@@ -10,10 +10,10 @@ from ledger.core.catalog.models import granted
 from ledger.core.values.documents import Document, canonical
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
-from roles.cli import maker, output
+from roles.cli import maker
 from roles.cli.context import Group, here
-from roles.cli.shared import documents, publication
-from roles.cli.shared.payees import add_payee
+from roles.cli.shared import documents
+from roles.cli.shared.payees import Ratio, add_payee, parse_bid
 from roles.wallet import transactions
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
@@ -25,11 +25,13 @@ RELATIONS = ("finetune", "adapter", "quantize", "distill", "merge", "package")
 def derive(  # noqa: PLR0913
     name: Annotated[str, Argument(help="@org/name of the new model.")],
     parent: Annotated[list[str], Option("--parent", help="A model it descends from. Repeat it, up to 4.")],
+    weights: maker.Weights = None,
     relation: Annotated[str, Option(help=", ".join(RELATIONS))] = "finetune",
-    onnx: maker.Onnx = None,
     url: maker.Url = None,
-    task: maker.Task = "text-generation",
-    protocol: maker.Protocol = "openai.chat/1",
+    ask: maker.OwnAsk = None,
+    ratio: Ratio = "0ppm",
+    task: maker.Task = None,
+    protocol: maker.Protocol = None,
     tensor: maker.Tensors = None,
     meter: maker.Meters = None,
     royalty: maker.Royalty = None,
@@ -39,21 +41,21 @@ def derive(  # noqa: PLR0913
 ) -> None:
     """Register a derived model. It freezes the parents' terms: what you owe them can never be raised.
 
-    Example: tollway oem derive @south/emotion --parent @north/emotion-base --onnx ./emotion
+    Example: tollway oem derive @south/emotion ./emotion --parent @north/emotion-base
     """
     documents.check_name(name, version)
+    bid = parse_bid(ask, ratio)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
     parents = {here().resolve(text): text for text in parent}
     lineage = [frozen_terms(subject, text, relation) for subject, text in parents.items()]
     document = maker.Description(
-        name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+        name, version, license, weights, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
     ).document(lineage)
     owed = ", ".join(
         f"{row['terms']['royalty_ppm']} ppm to {text}" for row, text in zip(lineage, parents.values(), strict=True)
     )
-    output.confirm(f"register {name}, owing {owed} on every call?")
-    maker.show_model({**publication.publish(document), "owes": document["lineage"]}, name)
+    maker.publish(document, Role.oem, bid, f"register {name}, owing {owed} on every call")
 
 
 def frozen_terms(subject: Digest, name: str, relation: str) -> Document:

@@ -1,13 +1,14 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ledger.core.catalog.bids import Role
+from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest
-from roles.cli import output
+from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared import payees, readiness
 from roles.cli.shared.payees import Ask, Subject
@@ -31,6 +32,9 @@ def show_staked(facts: dict[str, Any]) -> None:
 payees.add_staking(app, "calls are routed to you in proportion to it", show_staked)
 payees.add_payee(app, Role.compute)
 
+ServedAsk = Annotated[
+    list[str] | None, Option("--ask", help="Your price of each model: METER=ATOMS, such as call=1000. Repeat it.")
+]
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
 Realm = Annotated[str, Option(help="Serve the members of this realm only: 0xOWNER/NAME. Default: everybody.")]
@@ -85,8 +89,12 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 
 @app.command("serve")
 def serve(  # noqa: PLR0913
-    models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
+    models: Annotated[
+        list[str] | None, Argument(help="MODEL=@org/name: an .onnx file or a model folder, and the name it is sold by.")
+    ] = None,
     upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
+    ask: ServedAsk = None,
+    stake: Annotated[str | None, Option("--stake", help="Stake up to this first: 1 (AIC) or 1500atoms.")] = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Port to listen on; 0: any free one.", min=0, max=65_535)] = 0,
     public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
@@ -99,7 +107,9 @@ def serve(  # noqa: PLR0913
 ) -> None:
     """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C finishes open calls and stops.
 
-    Example: tollway provider serve ./emotion=@south/emotion --tunnel --tier edge -w casa
+    A model is compared with its document first. With --ask and --stake the node bids and stakes first, unless it has.
+
+    Example: tollway provider serve iris.onnx=@acme/iris --ask call=1000 --stake 1 -w casa
     """
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
@@ -107,6 +117,7 @@ def serve(  # noqa: PLR0913
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
     if public_url:
         checked_url(public_url)
+    enter(node_serve.names(options), ask, stake, terms.realm)
     context = here()
 
     def facts(name: str, subject: Digest) -> dict[str, Any]:
@@ -114,6 +125,22 @@ def serve(  # noqa: PLR0913
 
     voice = node_serve.Voice(output.aside().print, facts)
     node_serve.run(context, options, terms, public_url, voice, tunnel=tunnel)
+
+
+def enter(models: Sequence[str], ask: list[str] | None, stake: str | None, realm: str) -> None:
+    """Stake up to an amount and bid for each model, where this wallet has not: doing it twice changes nothing."""
+    atoms, bid = amounts.parse_some(stake) if stake is not None else 0, payees.parse_bid(ask, "0ppm")
+    if not atoms and bid == Bid():
+        return
+    payees.warn(Role.compute, bid)
+    subjects = [here().resolve(name, realm) for name in models]
+    said = f"stake up to {amounts.format(atoms)}, bid {payees.describe(bid)} for {', '.join(models)}"
+    output.confirm(f"{said}, and serve as {here().wallet}?")
+    chain = transactions.chain(here())
+    if (missing := atoms - chain.stake(here().account)[0]) > 0:
+        payees.add_stake(missing)
+    for subject in subjects if bid != Bid() else ():
+        payees.bid_once(subject, Role.compute, bid)
 
 
 @app.command("audit")

@@ -13,13 +13,14 @@ from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Address, Digest, Lane, address, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
 from roles.node.callers import Callers
+from roles.node.models import described
 from roles.node.models.resale import Upstream
 from roles.node.server import NodeOptions, TunnelGateway
 from roles.node.tunnel import Identity
@@ -66,30 +67,43 @@ class Terms:
 
 
 def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:
-    """Parse FOLDER=@org/name and @org/name=URL#MODEL. The API key of an upstream is read from TOLLWAY_UPSTREAM_KEY."""
+    """Parse MODEL=@org/name and @org/name=URL#MODEL. The API key of an upstream is read from TOLLWAY_UPSTREAM_KEY."""
     folders = []
     for text in models:
-        folder, _, name = text.partition("=")
-        if not Path(folder).is_dir():
-            raise Rejected(f"{folder!r} is not a model folder", folder=folder)
-        folders.append((Path(folder), name or Path(folder).name))
+        folder, _, name = text.rpartition("=") if "=" in text else (text, "", "")
+        path = Path(folder)
+        if not (path.is_dir() or (path.is_file() and path.suffix == ".onnx")):
+            raise Rejected(f"{folder!r} is not a model folder, nor an .onnx file", folder=folder)
+        if not name:
+            raise Rejected(f"{text!r} has no name to be sold by: write {text}=@org/name", model=text)
+        folders.append((path, name))
     resold = [Upstream.typed(text, home.upstream_key()) for text in upstreams]
     if not folders and not resold:
-        raise Rejected("nothing to serve: give FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
+        raise Rejected("nothing to serve: give MODEL=@org/name, or --upstream @org/name=URL#MODEL")
     return NodeOptions(folders, resold, host, port)
+
+
+def names(options: NodeOptions) -> list[str]:
+    """The names by which its models are sold."""
+    return [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
 
 
 def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, voice: Voice, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
-    names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
-    say = voice.say
-    subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
+    say, sold = voice.say, names(options)
+    subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in sold}
+    documents = {name: document(context, subjects[str(name)], terms.realm) for _, name in options.models}
+    for path, name in options.models:
+        known = documents[name].get("artifact", {}).get("digest")
+        if known is not None and known != described.artifact(path)["digest"]:
+            say(f"careful: the files of {path} are not those with which {name} was registered")
+    promises = {name: one["interfaces"] for name, one in documents.items()}
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
-        say(f"serving {', '.join(names)} at {url}")
+        say(f"serving {', '.join(sold)} at {url}")
         arguments = (context, subjects, url, terms, voice)
         threading.Thread(target=keep_fresh, args=arguments, daemon=True).start()
 
@@ -97,9 +111,15 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, v
         if not tunnel:
             announce(public_url or f"http://{options.host}:{port}")
 
-    identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
+    identity = Identity(signer, context.domain, context.lane_id, context.wallet, sold)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
-    server.serve(replace(options, callers=callers, witness=witness, tunnel=gateway), ready)
+    server.serve(replace(options, callers=callers, witness=witness, tunnel=gateway, promises=promises), ready)
+
+
+def document(context: Context, subject: Digest, realm: str) -> Document:
+    """A model's document, as its owner published it."""
+    found: Document = context.gateway_in(realm).get(f"/v1/documents/{cid(subject)}")
+    return found
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, voice: Voice) -> None:

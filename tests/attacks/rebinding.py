@@ -24,7 +24,7 @@ from tests.gateway.processes import PRICE
 from tests.gateway.world import DOMAIN, Running, World, a_signer
 
 PUBLIC, LOCAL, MAPPED = "93.184.216.34", "127.0.0.1", "::ffff:127.0.0.1"
-NAME = "node.example"
+NAME, SILENT = "node.example", "silent.example"
 INSIDE = (
     *("unshare", "--net", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "bash", "-c"),
     f"ip link set lo up && ip addr add {PUBLIC}/32 dev lo && mount --bind $1/resolv.conf /etc/resolv.conf"
@@ -42,11 +42,13 @@ def resolver(folder: Path) -> None:
 
 
 class NameServer:
-    """Answers each look for the node's name by the next of its answers, the last one again and again."""
+    """Answers each look for the node's name by the next of its answers, the last one again and again. Looks for names
+    below `SILENT` are not answered.
+    """
 
     def __init__(self) -> None:
         self.answers: list[tuple[str, ...]] = []
-        self.looks = 0
+        self.looks = self.unanswered = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((LOCAL, 53))
         threading.Thread(target=self._serve, daemon=True).start()
@@ -60,6 +62,9 @@ class NameServer:
         while True:
             query, client = self._socket.recvfrom(512)
             end = query.index(b"\0", 12) + 1
+            if SILENT.partition(".")[0].encode() in query:
+                self.unanswered += 1
+                continue
             (kind,) = struct.unpack_from(">H", query, end)
             answer = self.answers[min(self.looks, len(self.answers) - 1)]
             self.looks += kind == A

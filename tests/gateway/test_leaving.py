@@ -102,7 +102,7 @@ def test_a_consumer_that_leaves_before_the_first_byte_stops_the_node_and_pays_no
     eventually(lambda: nothing_is_held(gateway))
     assert world.receipts_of(consumer.address) == []
     [health] = gateway.gateway.loader.records().values()
-    assert (health.errors, gateway.gateway.unwell.probes) == (0, set()), "it is nobody's fault"
+    assert (health.errors, gateway.gateway.unwell.probes) == (0, {}), "it is nobody's fault"
     node.behaviour = answering()
     assert gateway.chat(key).status_code == 200
 

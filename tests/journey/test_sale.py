@@ -157,7 +157,7 @@ def resolved(name: str) -> str | None:
 
 
 def test_a_name_is_its_organisations_and_a_version_one_document(market: Person) -> None:
-    folder = f"--onnx '{actors.MODELS}/emotion-base'"
+    folder = f"'{actors.MODELS}/emotion-base'"
     with pytest.raises(Rejected, match="another document already, for ever"):
         run(f"maker register {BASE} {folder} --royalty 1% --wallet north")
     with pytest.raises(Rejected, match="does not speak for @north"):

@@ -50,7 +50,7 @@ def atoms(wallet: str) -> int:
 def test_a_model_is_versioned_given_away_and_retired() -> None:
     run("wallet create zoe --light")
     run("wallet faucet 20 --wallet zoe")
-    register = f"maker register @zoe/mood --onnx {BASE} --royalty 5% --floor call=1 --wallet zoe"
+    register = f"maker register @zoe/mood {BASE} --royalty 5% --floor call=1 --wallet zoe"
     first = run(register)
     assert "transaction" in first
     assert run(register) == {
@@ -59,7 +59,7 @@ def test_a_model_is_versioned_given_away_and_retired() -> None:
     }
     newer = run(f"{register} --version 1.1.0")
     assert {row["id"] for row in run("maker versions @zoe/mood")} == {first["id"], newer["id"]}
-    derive = f"oem derive @zoe/mild --relation quantize --onnx {FINETUNED} --parent {newer['id']} --wallet zoe"
+    derive = f"oem derive @zoe/mild {FINETUNED} --relation quantize --parent {newer['id']} --wallet zoe"
     assert run(derive)["owes"][0]["terms"]["royalty_ppm"] == 50_000
     run(f"maker transfer {newer['id']} alice --wallet zoe")
     assert "NotOwner" in refused(f"maker retire {newer['id']} --wallet zoe")
@@ -139,7 +139,7 @@ def test_a_component_stops_and_starts_again() -> None:
         ("wallet show alcie", "alice"),
         ("provider bid @delta/dialog --ask output_tokens=5 --wallet atlas", "output_token"),
         ("maker transfer @kappa/kb bore --wallet kappa", "borea"),
-        ("oem derive @zoe/x --parent @north/emotion-base --relation finetun --onnx . --wallet zoe", "finetune"),
+        ("oem derive @zoe/x . --parent @north/emotion-base --relation finetun --wallet zoe", "finetune"),
         ("local logs gatway", "gateway"),
         ("weaver publish deploy/demo/capsules/vote.json --wallet wanda", "--use general-a="),
         ("consumer withdraw --wallet zoe", "never deposited"),

@@ -6,7 +6,7 @@ of its days. A call counts in the day that it was held in, whenever it ends.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -74,6 +74,16 @@ def days_of(period: Period | None, day: int) -> tuple[int, int]:
         return day - that.weekday(), day - that.weekday() + 7
     after = date(that.year + that.month // 12, that.month % 12 + 1, 1)
     return day - that.day + 1, (after - _EPOCH).days
+
+
+def spent_of(budget: Budget, day: int, by_day: Mapping[tuple[int, str], Atoms]) -> Atoms:
+    """What was spent of a budget in the period of a day, of what was spent by day and model."""
+    start, end = days_of(budget.period, day)
+    return sum(
+        atoms
+        for (spent_on, model), atoms in by_day.items()
+        if start <= spent_on < end and budget.model in (None, model)
+    )
 
 
 def check(budgets: Sequence[Budget]) -> None:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 
+MAX_BYTES = 20 * 2**20
+"""Of the values that fill a template. It may name a value of 1 MiB ten thousand times."""
 _KEY = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]+)\]|\['([^']*)'\]")
 _PATH = re.compile(r"\$(?:steps\.([a-z][a-z0-9_]*))?((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[-?[0-9]+\]|\['[^']*'\])*)")
 _INTERPOLATED = re.compile(r"\{(\$[^{}]*)\}")
@@ -51,18 +53,40 @@ def read(path: Path, request: Json, steps: Mapping[str, Json]) -> Json:
 
 
 def resolve(template: Json, request: Json, steps: Mapping[str, Json]) -> Json:
-    """A template filled in. `steps` has each finished step as {"status": ..., "output": ...}."""
-    if isinstance(template, dict):
-        return {key: resolve(item, request, steps) for key, item in template.items()}
-    if isinstance(template, list):
-        return [resolve(item, request, steps) for item in template]
-    if not isinstance(template, str):
-        return template
-    if template.startswith("$$"):
-        return template[1:]
-    if template.startswith("$"):
-        return read(parse(template), request, steps)
-    return _INTERPOLATED.sub(lambda match: _text(read(parse(match[1]), request, steps)), template)
+    """A template filled in. `steps` has each finished step as {"status": ..., "output": ...}. Rejected when the values
+    that it is filled with are longer than `MAX_BYTES`.
+    """
+    return _Filling(request, steps).fill(template)
+
+
+class _Filling:
+    """One template that is filled in, and how many bytes of values may still go into it."""
+
+    def __init__(self, request: Json, steps: Mapping[str, Json]) -> None:
+        self._request, self._steps, self._left = request, steps, MAX_BYTES
+        self._sizes: dict[int, int] = {}
+
+    def fill(self, template: Json) -> Json:
+        if isinstance(template, dict):
+            return {key: self.fill(item) for key, item in template.items()}
+        if isinstance(template, list):
+            return [self.fill(item) for item in template]
+        if not isinstance(template, str):
+            return template
+        if template.startswith("$$"):
+            return template[1:]
+        if template.startswith("$"):
+            return self._read(template)
+        return _INTERPOLATED.sub(lambda match: _text(self._read(match[1])), template)
+
+    def _read(self, path: str) -> Json:
+        value = read(parse(path), self._request, self._steps)
+        if isinstance(value, list | dict) and id(value) not in self._sizes:
+            self._sizes[id(value)] = len(_text(value))
+        self._left -= len(value) if isinstance(value, str) else self._sizes.get(id(value), 1)
+        if self._left < 0:
+            raise Rejected(f"it is filled with more than {MAX_BYTES} bytes", max_bytes=MAX_BYTES)
+        return value
 
 
 def named(template: Json) -> Iterator[Path]:

@@ -6,16 +6,19 @@ first, and sums what all keys below each were given.
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import sqlalchemy
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.accounts.budgets import Allowance, Budget, Period, days_of
+from ledger.core.accounts.budgets import Allowance, Budget, Period, days_of, spent_of
 from ledger.core.accounts.permissions import ApiKey, Right
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
 from ledger.store.session import change as execute
@@ -33,21 +36,35 @@ def add(session: Session, lane: Lane, key: ApiKey) -> None:
 def by_hash(session: Session, lane: Lane, hashed: bytes) -> ApiKey | None:
     """The key with this hash, also when it is revoked or expired."""
     row = session.get(ApiKeyRow, (lane, hashed), populate_existing=True)
-    return _value(session, row) if row else None
+    return _stored_value(session, row) if row else None
 
 
-def of_consumer(session: Session, lane: Lane, consumer: Address, below: str | None = None) -> list[ApiKey]:
-    """All keys ever made for a consumer, newest first; or its key `below` alone, and those that descend of it."""
+def of_consumer(
+    session: Session, lane: Lane, consumer: Address, below: str | None, day: int
+) -> list[tuple[ApiKey, list[Atoms]]]:
+    """All keys ever made for a consumer, newest first, each with what was spent of its `budgets` in the period of a
+    day; or its key `below` alone, and those that descend of it.
+    """
     query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer).order_by(col(ApiKeyRow.created_at).desc())
     if below is not None:
         query = query.where(*_family(lane, below))
-    return [_value(session, row) for row in session.exec(query)]
+    rows, spent, found = list(session.exec(query)), _spent_by_day(session, lane, consumer, day), []
+    for row in rows:
+        theirs = spent[row.id]
+        key = _value(row, sum(theirs.values()) if row.budget is not None else 0)
+        found.append((key, [spent_of(one, day, theirs) for one in key.budgets]))
+    return found
+
+
+def hashes(session: Session, lane: Lane, key_id: str) -> list[bytes]:
+    """The hashes of a key and of those that descend of it."""
+    return [bytes(hashed) for hashed in session.exec(select(ApiKeyRow.hash).where(*_family(lane, key_id)))]
 
 
 def by_id(session: Session, lane: Lane, consumer: Address, key_id: str) -> ApiKey | None:
     query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer, id=key_id)
     row = session.exec(query.execution_options(populate_existing=True)).first()
-    return _value(session, row) if row else None
+    return _stored_value(session, row) if row else None
 
 
 def ancestors(session: Session, lane: Lane, key: ApiKey) -> tuple[ApiKey, ...]:
@@ -68,7 +85,7 @@ def revoke(session: Session, lane: Lane, key_id: str, now: int) -> list[bytes]:
     _locked(session, lane, [key_id])  # as whoever takes of a budget below does, and before the keys below
     family = _family(lane, key_id)
     execute(session, update(ApiKeyRow).filter_by(revoked_at=None).where(*family).values(revoked_at=now))
-    return [bytes(hashed) for hashed in session.exec(select(ApiKeyRow.hash).where(*family))]
+    return hashes(session, lane, key_id)
 
 
 def rotate(session: Session, lane: Lane, key_id: str, old: bytes, hashed: bytes) -> bool:
@@ -193,7 +210,32 @@ def _budgets(row: ApiKeyRow) -> Iterator[Budget]:
         yield Budget(amount, Period(period) if period is not None else None, model)
 
 
-def _value(session: Session, row: ApiKeyRow) -> ApiKey:
+def _spent_by_day(
+    session: Session, lane: Lane, consumer: Address, day: int
+) -> defaultdict[str, Counter[tuple[int, str]]]:
+    """What each key of a consumer and those below it have spent by day and model, in one read: a list of keys reads as
+    many sums as they have budgets else. All days before a month and a week of now are one.
+    """
+    since = min(days_of(period, day)[0] for period in Period) - 1
+    bucket, model = func.greatest(col(KeyAllowanceRow.day), since), col(KeyAllowanceRow.model)
+    query = (
+        sqlalchemy.select(col(ApiKeyRow.id), col(ApiKeyRow.made_by), bucket, model, func.sum(KeyAllowanceRow.spent))
+        .where(col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == col(ApiKeyRow.id))
+        .where(col(ApiKeyRow.lane) == lane, col(ApiKeyRow.consumer) == consumer)
+        .group_by(col(ApiKeyRow.id), col(ApiKeyRow.made_by), bucket, model)
+    )
+    found = defaultdict[str, Counter[tuple[int, str]]](Counter)
+    for key_id, made_by, spent_on, of_model, spent in session.execute(query):
+        for one in (key_id, *made_by.split("/")[:-1]):
+            found[one][spent_on, of_model] += int(spent)
+    return found
+
+
+def _stored_value(session: Session, row: ApiKeyRow) -> ApiKey:
+    return _value(row, _sum(session, Lane(row.lane), row.id, "spent") if row.budget is not None else 0)
+
+
+def _value(row: ApiKeyRow, spent: Atoms) -> ApiKey:
     return value_of(
         ApiKey,
         row,
@@ -201,5 +243,5 @@ def _value(session: Session, row: ApiKeyRow) -> ApiKey:
         rights=tuple(Right(name) for name in json.loads(row.rights)),
         made_by=tuple(row.made_by.split("/")[:-1]),
         budgets=tuple(one for one in _budgets(row) if one.kind != (None, None)),
-        spent=_sum(session, Lane(row.lane), row.id, "spent") if row.budget is not None else 0,
+        spent=spent,
     )

@@ -43,6 +43,12 @@ def active(session: Session, lane: Lane) -> list[Alarm]:
     return [value_of(Alarm, row) for row in rows]
 
 
+def end(session: Session, lane: Lane, law: str, now: int) -> None:
+    """End the alarms of a law whose cause has been seen to be gone."""
+    these = [col(AlarmRow.lane) == lane, col(AlarmRow.law) == law, col(AlarmRow.cleared_at).is_(None)]
+    change(session, update(AlarmRow).where(*these).values(cleared_at=now))
+
+
 def clear(session: Session, lane: Lane, looked_at: Sequence[Alarm], now: int) -> None:
     """Clear alarms that a person has looked at. The next audit sounds what is still wrong."""
     these = col(AlarmRow.id).in_([alarm.id for alarm in looked_at])

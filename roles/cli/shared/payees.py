@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
 from ledger.core.pricing.commissions import CAP_PPM
+from ledger.core.pricing.epochs import MAX_EPOCHS, epoch_at
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
@@ -200,6 +201,16 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     show_placed({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent}, subject, role)
 
 
+def bid_once(subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """Place a bid, unless it is the party's last one and has more than half of its time left."""
+    chain = transactions.chain(here())
+    last = chain.last_bid(subject, role, here().account)
+    epoch = epoch_at(transactions.now(here()), int(here().lane["epoch_seconds"]))
+    if last is not None and last.bid == bid and last.until - epoch > MAX_EPOCHS // 2:
+        return {}
+    return transactions.send(here(), chain.bid(subject, role, here().account, bid))
+
+
 def show_placed(facts: dict[str, Any], subject: Digest, role: Role) -> None:
     """Show a bid; and what its model still needs, if it is a model's."""
     if role not in OF_MODELS:
@@ -240,6 +251,13 @@ def claimable(party: Address) -> tuple[int, Call] | None:
     return (due, chain.calls.claim(lane, index, party, cumulative, siblings)) if due > 0 else None
 
 
+def add_stake(atoms: int) -> dict[str, object]:
+    """Stake this much of the wallet's AIC."""
+    chain = transactions.chain(here())
+    transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
+    return transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
+
+
 def add_staking(app: Group, why: str, show: Callable[[dict[str, Any]], None] = output.show) -> None:
     """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
@@ -247,9 +265,7 @@ def add_staking(app: Group, why: str, show: Callable[[dict[str, Any]], None] = o
     def stake(amount: Amount) -> None:
         atoms = amounts.parse_some(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
-        chain = transactions.chain(here())
-        transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
-        sent = transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
+        sent = add_stake(atoms)
         show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")

@@ -17,6 +17,7 @@ from ledger.core.values.ids import Address, Digest, cid
 from roles.audit import readiness
 from roles.audit.readiness import Readiness
 from roles.cli import output
+from roles.cli.shared import inputs
 from roles.wallet import api_keys, home, keystore
 from roles.wallet.context import Context
 
@@ -133,6 +134,9 @@ def _call(asked: Asked, found: Readiness) -> str:
     consumer = next((f" -w {name}" for name in keystore.names() if _has_key(name)), "")
     if found.protocols and "oip/2" not in found.protocols:
         return f'tollway consumer call {asked.name} "Hello!"{consumer}'
+    with suppress(TollwayError):
+        wanted = inputs.described(asked.context.gateway_in(asked.realm).get(f"/v2/models/{cid(asked.subject)}"))
+        return f"tollway consumer infer {asked.name} {inputs.example(wanted)}{consumer}"
     return f"tollway consumer infer {asked.name} NAME=VALUE{consumer}"
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 
 from ledger.chain.calls import LaneTerms
 from ledger.chain.errors import Reverted
+from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.postings import balance
 from ledger.core.disputes.proofs import ask_words
@@ -14,12 +15,14 @@ from ledger.core.disputes.questions import RECEIPTS, subject_of_words
 from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import NO_HEADER
 from ledger.core.settlement.transactions import Call
+from ledger.core.values.errors import Unavailable
+from ledger.core.values.ids import Lane
 from ledger.core.values.typed_data import Signer
 from ledger.flows import audits
 from ledger.flows import batches as settling
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
-from ledger.store.settlement import batches, proofs, transactions
+from ledger.store.settlement import alarms, batches, proofs, transactions
 from tests import builders as b
 from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, open_lane, stage
 from tests.ledger.flows.test_on_a_chain import Operator
@@ -51,6 +54,8 @@ class Life:
         booked = self.booked()
         self.chain.rpc("anvil_reorg", self.chain.tip() - tip, [])
         assert self.state() == before, "as if it had never been"
+        with pytest.raises(Unavailable, match="went away"):
+            self.broken()  # it has not been indexed: the chain is not compared with what it does not say any more
         self.agrees()
         assert self.booked() == stood
         self.chain.transact(key, call, value)
@@ -87,11 +92,21 @@ class Life:
         """The ledger's custody is what the contract holds for the lane, and no law is broken."""
         self.operator.index()
         with unit_of_work(self.operator.engine) as session:
-            assert postings.balance(session, self.stage.lane, CUSTODY) == self.chain.held(
-                self.stage.lane, self.chain.tip()
-            )
-            scope = audits.Scope(self.stage.lane, self.stage.domain, self.chain.held)
-            assert [alarm for alarm in audits.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
+            assert postings.balance(session, self.stage.lane, CUSTODY) == held(self.chain, self.stage.lane)
+        assert self.broken() == []
+
+    def broken(self) -> list[alarms.Alarm]:
+        """The laws that an audit finds broken."""
+        scope = audits.Scope(self.stage.lane, self.stage.domain, self.chain.held)
+        with unit_of_work(self.operator.engine) as session:
+            return [alarm for alarm in audits.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS]
+
+
+def held(chain: Chain, lane: Lane) -> int:
+    """What the contract holds for a lane at the tip."""
+    tip = chain.block()
+    assert tip is not None
+    return chain.held(lane, tip)
 
 
 @pytest.fixture
@@ -240,4 +255,4 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     assert chain.balance(caller.address) == before + DEPOSIT
     operator.index()
     with unit_of_work(operator.engine) as session:
-        assert postings.balance(session, lane, CUSTODY) == chain.held(lane, chain.tip()) == DEPOSIT
+        assert postings.balance(session, lane, CUSTODY) == held(chain, lane) == DEPOSIT

@@ -136,3 +136,21 @@ def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Networ
     network.serve(20, first=101)
     network.until(lambda: network.statuses() == ["final", "posted"])
     assert network.alarms() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_alarm_of_a_deposit_that_the_chain_took_back_ends_when_it_is_there_again(network: Network) -> None:
+    network.until(lambda: network.balance(available(ALICE.address)) == 10**10)
+    chain, before = network.chain, network.chain.tip()
+    sent = chain.transact(ALICE, chain.calls.deposit(network.lane, ALICE.address, 10**9))
+    raw = chain.rpc("eth_getRawTransactionByHash", to_hex(sent.hash))
+    network.until(lambda: network.balance(available(ALICE.address)) == 11 * 10**9)
+    with unit_of_work(network.engine) as session:
+        b.lease(session, ALICE.address, 11 * 10**9, lane=network.lane)
+    chain.rpc("anvil_reorg", chain.tip() - before, [])
+    network.until(lambda: [alarm.law for alarm in network.alarms()] == ["ledger.index"])
+    chain.send_raw(bytes.fromhex(raw[2:]))
+    network.until(lambda: network.alarms() == [])
+    network.serve(100, first=1)
+    network.until(lambda: network.statuses() == ["posted"])
