@@ -9,11 +9,12 @@ from typer import Argument, Option
 
 from ledger.core.catalog import names
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.values.documents import Document
+from ledger.core.catalog.lineage import Royalty as Granted
+from ledger.core.values.documents import Document, schema
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, cid_digest, did, to_hex
-from ledger.core.values.meters import Meter, quoted
+from ledger.core.values.meters import Meter, quoted, rates
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared import cells, documents, publication, readiness
@@ -211,7 +212,7 @@ def version_row(row: dict[str, Any]) -> dict[str, Any]:
         "version": row["version"],
         "called": "@" not in str(row["id"])[1:],
         "callable": row["ready"],
-        "why": readiness.why(needed) or row.get("why", ""),
+        "why": readiness.why(needed) if "missing" in needed else row.get("why", ""),
         "next": needed.get("next", ""),
         "by": row["owned_by"],
         "id": row["cid"],
@@ -285,15 +286,18 @@ def sell(
         "Registry", "offerModel", subject, buyer, atoms, until, digest_of_file(agreement)
     )
     facts = {"model": model, "id": cid(subject), "price": amounts.format(atoms), "atoms": str(atoms)}
-    output.show({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **transactions.send(here(), call)})
+    sent = transactions.send(here(), call)
+    show_model({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **sent}, model)
 
 
 @app.command("withdraw-offer")
 def withdraw_offer(model: Model) -> None:
     """Take back your offer to sell a model."""
+    subject = here().resolve(model)
     output.confirm(f"take back the offer to sell {model}?")
-    call = transactions.chain(here()).calls.to("Registry", "withdrawOffer", here().resolve(model))
-    output.show({"model": model, "offer": "withdrawn", **transactions.send(here(), call)})
+    call = transactions.chain(here()).calls.to("Registry", "withdrawOffer", subject)
+    facts = {"model": model, "id": cid(subject), "offer": "withdrawn", **transactions.send(here(), call)}
+    show_model(facts, model)
 
 
 @app.command("buy")
@@ -351,14 +355,37 @@ def digest_of_file(path: Path | None) -> Digest:
     return keccak256(path.read_bytes()) if path is not None else ZERO_DIGEST
 
 
+@app.command("grant")
+def grant(
+    model: Model,
+    royalty: Annotated[str, Option("--royalty", help="New descendants owe you this share of their price: 10%.")],
+    floor: Floor = None,
+) -> None:
+    """Offer terms to new descendants: later than at its registration, or others than before. Existing ones keep theirs.
+
+    The chain has their hash: give the terms that are shown to whoever wants to derive from your model.
+
+    Example: tollway maker grant @acme/chat --royalty 10% --floor call=1
+    """
+    offered, subject = granted_royalty(derivative_terms(royalty, floor or [])), here().resolve(model)
+    output.confirm(f"let anybody derive from {model} who pays you {words(offered)}?")
+    chain = transactions.chain(here())
+    sent = transactions.send(
+        here(), chain.calls.to("Registry", "changeTerms", *chain.as_parent(subject), offered.digest)
+    )
+    derive = f"tollway oem derive @ORG/NAME MODEL --parent {model}={words(offered)}"
+    facts = {"model": model, "id": cid(subject), "terms": words(offered), "descendants_type": derive, **sent}
+    show_model(facts, model)
+
+
 @app.command("retire")
 def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid stands until you replace it."""
+    subject = here().resolve(model)
     output.confirm(f"retire {model}?")
     chain = transactions.chain(here())
-    known = chain.as_parent(here().resolve(model))
-    sent = transactions.send(here(), chain.calls.to("Registry", "changeTerms", *known, bytes(32)))
-    output.show({"model": model, "terms": "none for new descendants", **sent})
+    sent = transactions.send(here(), chain.calls.to("Registry", "changeTerms", *chain.as_parent(subject), bytes(32)))
+    show_model({"model": model, "id": cid(subject), "terms": "none for new descendants", **sent}, model)
 
 
 def interface(protocol: str, tensors: list[str]) -> Document:
@@ -380,6 +407,20 @@ def derivative_terms(royalty: str, floor: list[str]) -> Document:
     if not any(rates):
         output.warn("with a floor of 0 a descendant's own workflow may owe you nothing: add --floor call=1")
     return {"open": True, "royalty_ppm": amounts.parse_ratio(royalty), "floor": quoted(rates)}
+
+
+def granted_royalty(terms: Document) -> Granted:
+    """What these terms grant. Rejected when it is more than any model may ask of its descendants."""
+    most = schema("model")["properties"]["derivative_terms"]["properties"]["royalty_ppm"]["maximum"]
+    if terms["royalty_ppm"] > most:
+        raise Rejected(f"descendants owe at most {amounts.format_ratio(most)}", royalty_ppm=terms["royalty_ppm"])
+    return Granted(terms["royalty_ppm"], rates(terms["floor"]))
+
+
+def words(royalty: Granted) -> str:
+    """Terms as they are typed: `10%,call=1`."""
+    floors = [f"{meter}={atoms}" for meter, atoms in quoted(royalty.floor).items()]
+    return ",".join([amounts.format_ratio(royalty.ratio_ppm), *floors])
 
 
 add_payee(app, Role.maker)

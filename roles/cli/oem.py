@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
-from ledger.core.catalog.models import granted
 from ledger.core.values.documents import Document, canonical
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, cid
+from ledger.core.values.ids import ZERO_DIGEST, Digest, cid
 from roles.cli import maker
 from roles.cli.context import Group, here
 from roles.cli.shared import documents
@@ -24,7 +23,12 @@ RELATIONS = ("finetune", "adapter", "quantize", "distill", "merge", "package")
 @app.command("derive")
 def derive(  # noqa: PLR0913
     name: Annotated[str, Argument(help="@org/name of the new model.")],
-    parent: Annotated[list[str], Option("--parent", help="A model it descends from. Repeat it, up to 4.")],
+    parent: Annotated[
+        list[str],
+        Option(
+            "--parent", help="A model it descends from; @org/name=10%,call=1: on these terms of its maker. Up to 4."
+        ),
+    ],
     weights: maker.Weights = None,
     relation: Annotated[str, Option(help=", ".join(RELATIONS))] = "finetune",
     url: maker.Url = None,
@@ -47,24 +51,37 @@ def derive(  # noqa: PLR0913
     bid = parse_bid(ask, ratio)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
-    parents = {here().resolve(text): text for text in parent}
-    lineage = [frozen_terms(subject, text, relation) for subject, text in parents.items()]
+    named = [text.partition("=") for text in parent]
+    parents = {here().resolve(text): (text, terms) for text, _, terms in named}
+    lineage = [frozen_terms(subject, *said, relation) for subject, said in parents.items()]
     document = maker.Description(
         name, version, license, weights, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
     ).document(lineage)
     owed = ", ".join(
-        f"{row['terms']['royalty_ppm']} ppm to {text}" for row, text in zip(lineage, parents.values(), strict=True)
+        f"{row['terms']['royalty_ppm']} ppm to {text}" for row, (text, _) in zip(lineage, parents.values(), strict=True)
     )
     maker.publish(document, Role.oem, bid, f"register {name}, owing {owed} on every call")
 
 
-def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
-    """A lineage row with the terms the parent offers now. Rejected when it offers none."""
+def frozen_terms(subject: Digest, name: str, said: str, relation: str) -> Document:
+    """A lineage row with the terms the parent offers now: those of its document, or those that its maker `said`, which
+    the Registry has the hash of. Rejected when it offers none, or others.
+    """
     parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
-    royalty, on_chain = granted(parent), transactions.chain(here()).as_parent(subject).terms  # other ones if retired
-    if royalty is None or royalty.digest != on_chain:
-        raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
-    offered = parent["derivative_terms"]
+    on_chain = transactions.chain(here()).as_parent(subject).terms  # other ones if its maker changed them
+    if on_chain == ZERO_DIGEST:
+        raise Rejected(f"{name} offers no terms to descendants now: its maker may (tollway maker grant)", parent=name)
+    if said:
+        royalty, *floor = said.split(",")
+        offered = maker.derivative_terms(royalty, floor)
+    else:
+        offered = parent.get("derivative_terms", {})
+    if not offered or maker.granted_royalty(offered).digest != on_chain:
+        raise Rejected(
+            f"{name} offers other terms{f' than {said}' * bool(said)}: its maker says them, and you type them so: "
+            f"--parent {name}=10%,call=1",
+            parent=name,
+        )
     return {
         "id": cid(subject),
         "relation": relation,

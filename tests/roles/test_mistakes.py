@@ -399,7 +399,7 @@ maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
 maker transfer @kappa/kb bore -w kappa                   | 1 | borea
 maker retire @delta/dialog -w alice -y                   | 1 | -w NAME
 maker register @north/x --card deploy/demo/capsule.json -w north -y    | 1 | describes
-oem derive @zoe/x --parent @delta/dialog --url http://x -w alice -y    | 1 | ask its maker
+oem derive @zoe/x --parent @delta/dialog --url http://x -w alice -y    | 1 | tollway maker grant
 weaver publish deploy/demo/capsules/vote.json -w wanda -y        | 1 | --use general-a=
 weaver show @nobody/x -w wanda                           | 1 | tollway consumer models
 weaver run @nobody/x hi -w alice                         | 1 | @nobody/x

@@ -43,14 +43,13 @@ def show(facts: dict[str, Any], asked: Asked) -> None:
 
 
 def of(asked: Asked) -> dict[str, Any]:
-    """What a model still needs, as facts of an answer. Nothing, with a note, where gateway or chain do not answer:
+    """What a model still needs, as facts of an answer; why that is not known, where gateway or chain do not answer:
     what the command has done is done.
     """
     try:
         return said(asked, _settled(asked))
     except TollwayError as error:
-        output.note(f"what is missing until it can be called is not known: {error.message}")
-        return {}
+        return {"when": f"not known now: {error.message}"}
 
 
 def said(asked: Asked, found: Readiness) -> dict[str, Any]:
@@ -109,7 +108,8 @@ def _next(asked: Asked, found: Readiness) -> str:
 
 def _command(need: Need, asked: Asked, found: Readiness) -> str:
     """The command for a need, as its wallet types it; "" if that one is not in this home."""
-    wallet = _wallet(found.owner if need is Need.owner_bid else asked.provider or _mine(asked.context))
+    mine = asked.provider or _mine(asked.context) or found.owner
+    wallet = _wallet(found.owner if need is Need.owner_bid else mine)
     if not wallet:
         return ""
     register, name = f"tollway maker register {asked.name} PATH", asked.name
