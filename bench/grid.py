@@ -8,21 +8,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import text
-
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import PRIVATE_LANE, Address
 from ledger.migrations import migrate
 from ledger.settings import Settings
-from ledger.store.session import connect
+from ledger.store.receipts import receipts
+from ledger.store.receipts.receipts import Signed
+from ledger.store.session import connect, unit_of_work
 from roles.local import postgres
 from tests.gateway.world import World
 
 
-def receipts_of(world: World, consumer: Address) -> int:
-    """How many receipts a consumer has, however many."""
-    with world.engine.connect() as connection:
-        query = text("SELECT count(*) FROM receipts WHERE consumer = :consumer")
-        return int(connection.execute(query, {"consumer": consumer}).scalar_one())
+def receipts_of(world: World, consumer: Address) -> list[Signed]:
+    """All of a consumer's receipts, newest first, however many."""
+    with unit_of_work(world.engine) as session:
+        return receipts.of_consumer(session, PRIVATE_LANE, consumer, limit=10**6)
 
 
 @contextlib.contextmanager

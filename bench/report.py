@@ -6,6 +6,8 @@ import gc
 import json
 import os
 import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,10 +37,11 @@ def table(title: str, unit: str, rates: Mapping[str, float], ours: str) -> None:
 
 
 def save(name: str, facts: Mapping[str, object]) -> None:
-    """Write the facts with the machine they were measured on, and end with them as one line of JSON."""
+    """Write the facts with the command, the date and the machine, and end with them as one line of JSON."""
+    made = {"command": shlex.join(["python", *sys.orig_argv[1:]]), "date": time.strftime("%Y-%m-%d", time.gmtime())}
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     load = {"load_before": round(os.getloadavg()[0], 2)}
     RESULTS.mkdir(exist_ok=True)
-    body = {**facts, **machine, **load}
+    body = {**facts, **made, **machine, **load}
     (RESULTS / f"{name}.json").write_text(json.dumps(body, indent=1) + "\n")
     print(json.dumps(body))

@@ -27,8 +27,10 @@ WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits",
 """Where everybody can leave a row."""
 
 
-UNPAID = frozenset((400, 402, 499, 503))
-"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row."""
+UNPAID = {x402.HEADER: frozenset((400, 402, 499, 503)), b"tollway-voucher": frozenset((402,))}
+"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row. A
+voucher does when nothing is behind it: anybody can sign that.
+"""
 
 
 class App:
@@ -86,7 +88,7 @@ class App:
             await tunnel.serve(gateway, scope, client)
         else:
             await self._serve_other(scope, client)
-        if shows and (client.status == 401 or (client.status in UNPAID and x402.HEADER in client.headers)):
+        if shows and (client.status == 401 or _paid_nothing(client)):
             gateway.failures.note(address)
 
     async def _serve_other(self, scope: Message, client: Client) -> None:
@@ -102,6 +104,10 @@ class App:
                 return
             receive = client.again(body)
         await self.api_routes(scope, receive, client.send)
+
+
+def _paid_nothing(client: Client) -> bool:
+    return any(client.status in ends and header in client.headers for header, ends in UNPAID.items())
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:

@@ -45,6 +45,8 @@ STRINGS: Final = 40_000
 """Keys and texts of a body. Each becomes an object: 2 million keys took the loop 3 s."""
 CONTAINERS: Final = 500_000
 """Lists and objects of a body, or of a node's answer. 7 million empty lists took the loop 1 s."""
+ANSWER_VALUES: Final = 1_000_000
+"""Values of a node's answer, but for embeddings, whose numbers become no objects. As many commas in its texts count."""
 VALUES: Final = 200_000
 """Values of what is decoded whole: a workflow's request, named values, and answers to either. 10 million numbers took
 the loop 4 s.
@@ -88,8 +90,14 @@ EVENT_CONTAINERS: Final = 20_000
 PRELUDE_BYTES: Final = 64 * KIB
 """Comments and empty events before the first token."""
 ANSWER_BYTES: Final = 20 * MIB
+REFUSAL_BYTES: Final = 64 * KIB
+"""Of a node's error that a consumer is shown. One of 20 MiB took the loop 0.6 s, and cost nobody anything."""
 
 # What is remembered of nodes.
+WAITING_FRAMES: Final = 64
+"""Frames of requests, each up to 64 KiB, that wait in a tunnel for its node. One that gave credit and did not read had
+20 MiB of each call stay, after the call too.
+"""
 ENDPOINTS: Final = 10_000
 """Hosts and ports that calls went to: a provider may offer at a new one each day."""
 NODES: Final = 10_000
@@ -157,9 +165,11 @@ def check_whole(body: bytes) -> None:
         raise _not_json(f"of at most {VALUES} values", values=VALUES)
 
 
-def is_crowded(answer: bytes, most: int = CONTAINERS) -> bool:
-    """Whether a node's answer, or event, has more than `most` lists and objects, or as many brackets in its texts."""
-    return len(answer) > most and _count(answer, b"[") + _count(answer, b"{") > most
+def is_crowded(answer: bytes, most: int = CONTAINERS, marks: bytes = b"[{") -> bool:
+    """Whether a node's answer, or event, has more than `most` lists and objects, or as many brackets in its texts; or
+    of what other `marks` count.
+    """
+    return len(answer) > most and sum(_count(answer, b"%c" % mark) for mark in marks) > most
 
 
 def _count(body: bytes, mark: bytes) -> int:

@@ -34,6 +34,7 @@ from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
+from ledger.core.catalog.exports import Place
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, Lane, to_hex
@@ -73,6 +74,8 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
+    parent_key: bytes = field(repr=False)
+    """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0
@@ -98,6 +101,11 @@ class Gateway:
     def private(self) -> bool:
         """Whether this is a private grid, without a chain."""
         return self.deployment is None
+
+    def place(self, host: str, realm: str = "") -> Place:
+        """Where it is called, in a realm or in none: at its public URL, or the host that a request named."""
+        asset = f"eip155:{self.deployment.chain_id}/erc20:{self.deployment.token}" if self.deployment else ""
+        return Place(self.settings.public_url.rstrip("/") or f"http://{host}", asset, realm)
 
     def now_ms(self) -> int:
         """The network's time in ms: the last indexed block's, and the time since. A private grid's is the clock's."""

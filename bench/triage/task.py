@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+MODELS = Path(__file__).parent / "models"
 
 DOMAINS: dict[str, dict[str, list[str]]] = {
     "billing": {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.triage.task import DOMAIN_OF, DOMAINS, LABELS, Message, messages
+from bench.triage.task import DOMAIN_OF, DOMAINS, LABELS, MODELS, Message, messages
 from roles.node.models.features import HashedNgrams
 
-MODELS = Path(__file__).parent / "models"
 FEATURES = HashedNgrams(buckets=1024, length=192)
 SHARPNESS = 40.0
 """The mean of a hundred rows is small; logits are scaled up by this much."""

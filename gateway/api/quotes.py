@@ -5,27 +5,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.call import routing
-from gateway.catalog.catalog import CapsuleEntry, Catalog, ModelEntry
+from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Plan, PlannedStep, Scope
+from ledger.core.pricing import eligibility
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.workflows import Status
 from ledger.core.values import documents, meters
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import cid, did, to_hex
+from ledger.core.values.ids import Address, cid, did, to_hex
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import offer_hash, signing_digest
 
 LASTS_SECONDS = 60
-FIELDS = frozenset(("model", "meters", "max_price", "tiers", "near_ms"))
+FIELDS = frozenset(("model", "meters", "max_price", "tiers", "near_ms", "nearest_from"))
 
 
 async def quote(gateway: Gateway, catalog: Catalog, wanted: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """Answer {"model", "meters"?, "max_price"?, "tiers"?, "near_ms"?} with a signed quote of a route drawn for it, of
-    what there is in a catalog.
+    """Answer {"model", "meters"?, "max_price"?, "tiers"?, "near_ms"?, "nearest_from"?} with a signed quote of a route
+    drawn for it, of what there is in a catalog.
     """
     unknown = sorted(wanted.keys() - FIELDS)
     if unknown:
@@ -40,7 +42,7 @@ async def quote(gateway: Gateway, catalog: Catalog, wanted: Mapping[str, Any], n
         scope = Scope(gateway, catalog, preferences)
         await planning.fetch_glue(scope, entry)
         plan = planning.plan(scope, entry, None, 0)
-        parts = _workflow(gateway, plan, units)
+        parts = of_workflow(gateway, plan, units)
         planning.check_price(entry, int(parts["hold"]), preferences)
     else:
         parts = _model(gateway, entry, units, preferences, now)
@@ -53,6 +55,7 @@ def _model(
     candidates = routing.eligible(entry, preferences, units)
     seed = keccak256(b"quote", entry.id, now.to_bytes(8, "big"))
     draw = routing.draw_for(gateway.catalog, gateway.settings, seed, None)
+    draw = draw._replace(nearest=preferences.prefers_nearest(units.input_token))
     drawn = next(routing.order(candidates, units, draw), None)
     if drawn is None:
         raise Refusal(503, "no_capacity", f"no provider of {entry.name} has capacity", retry_after=1)
@@ -61,14 +64,14 @@ def _model(
     return {"price": str(price), "hold": str(hold), "lines": lines(gateway, drawn.tariff, units, 0), "subs": []}
 
 
-def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
+def of_workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     """Every step that runs, at these meters. A step that nobody can serve now fails, and what follows from it is as in
     a run: its fallback is quoted, it is skipped, or the workflow is refused.
     """
     rows, refusals = {}, plan.refusals
     for name in [name for name, planned in plan.steps.items() if planned.step.paid and name not in refusals]:
         try:
-            rows[name] = _step(gateway, plan.steps[name], units)
+            rows[name] = _step(gateway, plan.steps[name], units, plan.preferences)
         except Refusal as refused:
             refusals[name] = refused
     outcomes = planning.check_served(plan.entry, refusals)
@@ -84,15 +87,22 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     return {"price": str(price), "hold": str(max(plan.price, price)), "lines": own, "subs": subs}
 
 
-def _step(gateway: Gateway, planned: PlannedStep, units: Units) -> dict[str, Any]:
-    """One step, by the cheapest provider that serves it now. Its output is shortened to its author's largest price."""
+def _step(gateway: Gateway, planned: PlannedStep, units: Units, preferences: RoutePreferences) -> dict[str, Any]:
+    """One step, by the cheapest provider that serves it now, of the nearest if the consumer prefers those. Its output
+    is shortened to its author's largest price.
+    """
     name = planned.step.id
     if planned.plan is not None:
-        part = _workflow(gateway, planned.plan, units)
+        part = of_workflow(gateway, planned.plan, units)
         found = {"step": name, "subject": cid(planned.plan.entry.id)}
         return {**found, **{key: part[key] for key in ("price", "lines", "subs")}}
     most, candidates = planning.serving(planned, units, planned.step.max_price)
-    best = min(candidates, key=lambda one: (one.inner.price(most)[0], one.provider))
+    nearest = preferences.prefers_nearest(most.input_token)
+
+    def rank(one: Candidate) -> tuple[tuple[int, int], Atoms, Address]:
+        return eligibility.distance(one, nearest=nearest), one.inner.price(most)[0], one.provider
+
+    best = min(candidates, key=rank)
     price, _ = best.inner.price(most)
     row = {"step": name, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
     return {**row, "lines": lines(gateway, best.inner, most, 0), "subs": []}

@@ -1,8 +1,9 @@
 """Loads the catalogs of an epoch: documents, bids, offers, stakes, realms. `core.pricing.terms` says who is paid."""
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import orjson
 from sqlmodel import Session
@@ -12,16 +13,18 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
 from gateway.upstream import target
+from gateway.upstream.pool import Pool
 from ledger.core.catalog import models, names, realms
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
-from ledger.core.pricing import commissions, epochs, terms
+from ledger.core.pricing import commissions, eligibility, epochs, sponsors, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import Tariff, compile_terms
+from ledger.core.pricing.sponsors import OWNERS
 from ledger.core.pricing.terms import Market, Operator
 from ledger.core.values.atoms import Ppm
 from ledger.core.values.call_heads import common_secret
@@ -39,12 +42,15 @@ from ledger.store.network.documents import Stored
 Credentials = Mapping[tuple[Address, Digest], bytes]
 """Header lines for the servers of providers, by provider and subject."""
 
+TOLD = 8
+"""Providers of a model that are told of when none can be called. Everybody may bid."""
+
 
 class CatalogLoader:
     """Loads catalogs. Keeps each provider's health and secret, and the documents that are parsed already."""
 
-    def __init__(self, signer: Signer, domain: Domain) -> None:
-        self._signer, self._domain = signer, domain
+    def __init__(self, signer: Signer, domain: Domain, upstream: Pool) -> None:
+        self._signer, self._domain, self.upstream = signer, domain, upstream
         self._secrets: dict[Address, bytes] = {}
         self._health: dict[tuple[Address, Digest], Health] = {}
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
@@ -129,8 +135,11 @@ class _Loading:
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
         standing = offers.unexpired(session, book.epoch)
-        self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute}
-        self.sponsors = {(o.subject, o.party): o for o in standing if o.role is not Role.compute}
+        self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute and not o.sponsors}
+        self.orders: dict[Digest, list[offers.Stored]] = {}
+        for order in standing:
+            if order.sponsors:
+                self.orders.setdefault(order.subject, []).append(order)
         self.realm_of = {key: _realm_of(o) for key, o in self.offers.items()}
         self.offered_in: dict[Digest, set[str]] = {}
         for (subject, _), realm in self.realm_of.items():
@@ -158,6 +167,13 @@ class _Loading:
             else organisations.everything(session)
         )
         self.speakers = organisations.speakers(session)
+        held: dict[str, Digest] = {}
+        self.places: dict[Digest, list[tuple[int, Published]]] = {}
+        """The names that each id holds, with their place in the order of all: a version's is held by its first id."""
+        for place, one in enumerate(self.names):
+            if held.setdefault(str(one.name), one.id) == one.id:
+                self.places.setdefault(one.id, []).append((place, one))
+        self.bidders: dict[Digest, dict[str, list[BidInForce]]] = {}
 
     def place(self, one: Model | Capsule) -> None:
         """Make the entries of a model or workflow, where it is to be seen."""
@@ -189,26 +205,24 @@ class _Loading:
         """The catalog for everybody, with those of the realms."""
         epoch, root, inside = self.market.book.epoch, self.market.book.root, dict[str, Catalog]()
         hidden = frozenset(self.market.published.keys() - self.public.keys())
-        called = self.meanings(lambda id: id not in hidden)
-        by_id, by_name = _named(self.public, called)
+        called = self.meanings(id for id in self.places if id not in hidden)
+        at = {one.id: one.at for one in self.published}
+        by_id, by_name = _named(self.public, called, at)
         public = Catalog(epoch, root, by_id, by_name, hidden=hidden, inside=inside)
-        shared = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
-        shared_names = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
-        for realm, own in self.inside.items():
-            own_id, own_name = _named(own, self.meanings(own.__contains__))
-            ids: Mapping[Digest, Entry] = ChainMap(own_id, dict[Digest, Entry](shared))
-            called_here: Mapping[str, Entry] = ChainMap(own_name, dict[str, Entry](shared_names))
+        shared: dict[Digest, Entry] = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
+        shared_names: dict[str, Entry] = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
+        for realm, own in self.inside.items():  # of what is its own alone: everybody can make realms
+            own_id, own_name = _named(own, self.meanings(own), at)
+            ids: Mapping[Digest, Entry] = ChainMap(own_id, shared)
+            called_here: Mapping[str, Entry] = ChainMap(own_name, shared_names)
             inside[realm] = Catalog(epoch, root, ids, called_here, realm, self.lists.get(realm), public)
         return public
 
-    def meanings(self, is_here: Callable[[Digest], bool]) -> dict[str, Digest]:
+    def meanings(self, ids: Iterable[Digest]) -> dict[str, Digest]:
         """The id of each name of what is here: by the Registry, or where there is none by the documents, in their
-        order. A version's name is held by its first id wherever that is.
+        order.
         """
-        held: dict[str, Digest] = {}
-        for one in self.names:
-            held.setdefault(str(one.name), one.id)
-        published = [one for one in self.names if is_here(one.id) and held[str(one.name)] == one.id]
+        published = [one for _, one in sorted(place for id in ids for place in self.places.get(id, ()))]
         market = self.market
 
         def is_own(one: Published) -> bool:
@@ -228,30 +242,51 @@ class _Loading:
         except Rejected as rejected:
             owner = self.market.owners.get(model.id, model.owner)
             return ModelEntry(model, cid(model.id), owner, (), context, protocols, rejected.message)
-        sponsor = self.sponsorship(model.id, owner)
-        return ModelEntry(model, cid(model.id), owner, candidates, context, protocols, sponsorship=sponsor)
+        sponsor, orders = self.sponsors(model.id, owner)
+        entry = ModelEntry(model, cid(model.id), owner, candidates, context, protocols)
+        return replace(entry, sponsorship=sponsor, orders=orders)
 
-    def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
-        stored = self.sponsors.get((subject, owner))
-        offer = orjson.loads(stored.body) if stored is not None else None
-        return commissions.sponsorship(owner, offer, ppm, window_calls)
+    def sponsors(
+        self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0
+    ) -> tuple[Sponsorship | None, tuple[Sponsorship, ...]]:
+        """The owner's offer to curators and for slots, and all orders for slots that count."""
+        owners: offers.Stored | None = None
+        others: list[Sponsorship | None] = []
+        for stored in self.orders.get(subject, ()):
+            if stored.role not in OWNERS:
+                others.append(commissions.sponsorship(stored.party, orjson.loads(stored.body)))
+            elif stored.party == owner and (owners is None or stored.nonce > owners.nonce):
+                owners = stored
+        own = commissions.sponsorship(owner, orjson.loads(owners.body) if owners else None, ppm, window_calls)
+        return own, sponsors.standing(own, [one for one in others if one is not None])
 
     def candidates(self, model: Model, lines: Sequence[Line], realm: str) -> tuple[Candidate, ...]:
         """The providers that can serve a model. Rejected, with the reason of each, when there is none."""
-        bidders = self.market.book.bidders(model.id, Role.compute)
+        bidders = self.bidders_of(model.id)
         if not bidders:
             raise Rejected(f"nobody bids to serve {model.name} in this epoch")
-        found, problems = [], []
-        for row in bidders:
+        found, problems = [], list[str]()
+        for row in bidders.get(realm, ()):
             try:
-                if self.realm_of.get((model.id, row.party), "") != realm:  # as if that offer were not there
-                    raise _no_offer(row.party)
                 found.append(self.candidate(model, row, lines))
             except Rejected as rejected:
                 problems.append(rejected.message)
         if not found:
-            raise Rejected(f"no provider of {model.name} can be called: {'; '.join(problems)}")
+            others = (row for place, rows in bidders.items() if place != realm for row in rows)
+            problems += [_no_offer(row.party).message for row in islice(others, TOLD)]  # as if theirs were not there
+            left = sum(map(len, bidders.values())) - len(problems[:TOLD])
+            told = "; ".join([*problems[:TOLD], f"and {left} others"] if left else problems)
+            raise Rejected(f"no provider of {model.name} can be called: {told}")
         return tuple(found)
+
+    def bidders_of(self, subject: Digest) -> dict[str, list[BidInForce]]:
+        """Who bids to serve a model, by the realm that its offer is for."""
+        known = self.bidders.get(subject)
+        if known is None:
+            known = self.bidders[subject] = {}
+            for row in self.market.book.bidders(subject, Role.compute):
+                known.setdefault(self.realm_of.get((subject, row.party), ""), []).append(row)
+        return known
 
     def candidate(self, model: Model, row: BidInForce, lines: Sequence[Line]) -> Candidate:
         offer = self.offers.get((model.id, row.party))
@@ -263,10 +298,12 @@ class _Loading:
         capacity = terms.capacity(self.market, row.party, offer.capacity)
         server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
         realms.check_tier(offer.tier, realm)
+        eligibility.check_memory(model, serving.get("memory_mb"))
         if realm:
             self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
+        health.tunnel = self.loader.upstream.tunnel(server)
         measured = self.measured.get((row.party, model.id))
         if measured is not None and not health.calls and not health.probed_at:
             health.quality_ppm, health.latency_ms = measured.quality_ppm, measured.latency_p50_ms
@@ -282,6 +319,7 @@ class _Loading:
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
             realm=realm,
+            since=offer.since,
             secret=self.loader.secret(row.party, document),
             health=health,
         )
@@ -298,17 +336,21 @@ class _Loading:
         except Rejected as rejected:
             owner = self.market.owners.get(one.id, one.weaver)
             return CapsuleEntry(one, cid(one.id), owner, None, None, rejected.message)
-        sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
+        sponsor, orders = self.sponsors(one.id, owner, one.curation_ppm, one.window_calls)
         root, sub = compile_terms(stated.root), compile_terms(stated.sub)
-        return CapsuleEntry(one, cid(one.id), owner, root, sub, sponsorship=sponsor)
+        return CapsuleEntry(one, cid(one.id), owner, root, sub, sponsorship=sponsor, orders=orders)
 
 
 def _named(
-    entries: Mapping[Digest, Entry], called: Mapping[str, Digest]
+    entries: Mapping[Digest, Entry], called: Mapping[str, Digest], at: Mapping[Digest, int]
 ) -> tuple[dict[Digest, Entry], dict[str, Entry]]:
-    """Entries by id, each with the name it is listed by; and by CID and by what they are `called`."""
+    """Entries by id, each with the name it is listed by and when it was published; and by CID and by what they are
+    `called`.
+    """
     shown = names.shown(called)
-    by_id: dict[Digest, Entry] = {key: replace(one, name=shown.get(key, cid(key))) for key, one in entries.items()}
+    by_id: dict[Digest, Entry] = {
+        key: replace(one, name=shown.get(key, cid(key)), published_at=at[key]) for key, one in entries.items()
+    }
     by_cid = {cid(key): one for key, one in by_id.items()}
     return by_id, {**by_cid, **{name: by_id[id] for name, id in called.items() if id in by_id}}
 

@@ -144,9 +144,9 @@ def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_m
 
 
 def openai_error(status: int, body: bytes) -> bytes:
-    """A node's error in OpenAI's shape."""
+    """A node's error in OpenAI's shape, without what is too long to be one."""
     try:
-        answer = orjson.loads(body)
+        answer = orjson.loads(body) if len(body) <= bounds.REFUSAL_BYTES else None
     except orjson.JSONDecodeError:
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):

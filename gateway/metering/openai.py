@@ -180,7 +180,7 @@ _ANSWER = msgspec.json.Decoder(Answer)
 
 def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is no answer to `path`. Raises NodeFailed when it is an error."""
-    if bounds.is_crowded(body):
+    if bounds.is_crowded(body) or (path != EMBEDDINGS and bounds.is_crowded(body, bounds.ANSWER_VALUES, b",")):
         return None
     try:
         answer = _ANSWER.decode(body)
@@ -218,6 +218,10 @@ def shorten(body: bytes, tokens: int, most: int) -> bytes:
 
     Raises NodeFailed when it cannot be decoded whole.
     """
+    try:
+        bounds.check_shape(body)
+    except Refusal as refused:
+        raise NodeFailed(f"the node's answer is nonsense: {refused.message}", "nonsense") from refused
     answer = _object(body)
     for choice in answer["choices"]:
         for holder in _texts_of(choice):

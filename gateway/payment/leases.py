@@ -14,6 +14,7 @@ from enum import IntEnum
 from functools import partial
 from time import monotonic
 from typing import Self
+from weakref import WeakValueDictionary
 
 import msgspec
 from sqlalchemy import Engine
@@ -125,6 +126,8 @@ class BalanceLeases:
         self._lasts_ms = lasts_ms
         self._wallets: defaultdict[Address, Wallet] = defaultdict(Wallet)
         self._budgets: defaultdict[Allowance, Wallet] = defaultdict(Wallet)
+        self._lines = WeakValueDictionary[str, asyncio.Lock]()
+        """One for the keys that descend of one: they wait for its row, and would do so in all threads."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: frozenset[Address] = frozenset()
 
@@ -278,9 +281,10 @@ class BalanceLeases:
         )
 
     async def _allot(self, allowance: Allowance, need: int, target: int) -> int:
-        granted, left = await transact(
-            self._engine, lambda session: leases.allot(session, self._lane, allowance, self._gateway, need, target)
-        )
+        async with self._lines.setdefault(allowance.line[0], asyncio.Lock()):
+            granted, left = await transact(
+                self._engine, lambda session: leases.allot(session, self._lane, allowance, self._gateway, need, target)
+            )
         if not granted:
             assert left is not None, "without a budget the target is granted"
             raise _exhausted(allowance, left, need, self._budgets[allowance].free)

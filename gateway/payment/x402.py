@@ -119,7 +119,7 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
         "x402Version": 2,
         "error": why,
         "resource": {
-            "url": (gateway.settings.public_url or f"http://{host.decode('latin-1')}") + path,
+            "url": gateway.place(host.decode("latin-1")).url + path,
             "description": "One model call. You are charged what it used; the rest stays your deposit.",
             "mimeType": "application/json",
             "serviceName": "Tollway",

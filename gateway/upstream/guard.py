@@ -7,15 +7,16 @@ Redirects are never followed.
 import asyncio
 import ipaddress
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gateway.errors import NodeFailed
+from gateway.errors import NodeFailed, Refusal
 from ledger.core.values.errors import Rejected
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-LOOKUPS = 64
-"""Names that are looked up at once. A name's own server may let each wait for 20 s."""
+LOOKUPS, LOOKUPS_AN_ADDRESS = 64, 4
+"""Names that are looked up at once, and those of a stranger. A name's own server may let each wait for 20 s."""
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -39,18 +40,26 @@ class Names:
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(LOOKUPS, "names")
         self._looking: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+        self._asked = Counter[str]()
+        """Lookups under way for an address, also when it waits no more."""
 
-    async def look_up(self, host: str, port: int) -> list[str]:
-        """The addresses of a host."""
+    async def look_up(self, host: str, port: int, asker: str = "") -> list[str]:
+        """The addresses of a host. `asker` is the address of the stranger who wants to know."""
         looking = self._looking.get((host, port))
         if looking is None:
+            if asker and self._asked[asker] >= LOOKUPS_AN_ADDRESS:
+                message = f"{LOOKUPS_AN_ADDRESS} names that one address sent are looked up already"
+                raise Refusal(429, "rate_limited", message, retry_after=10)
+            self._asked[asker] += 1
             loop = asyncio.get_running_loop()
             looking = self._looking[host, port] = loop.run_in_executor(self._threads, _addresses, host, port)
-            looking.add_done_callback(lambda ended: self._forget(host, port, ended))
+            looking.add_done_callback(lambda ended: self._forget(host, port, asker, ended))
         return await asyncio.shield(looking)
 
-    def _forget(self, host: str, port: int, ended: asyncio.Future[list[str]]) -> None:
+    def _forget(self, host: str, port: int, asker: str, ended: asyncio.Future[list[str]]) -> None:
         del self._looking[host, port]
+        self._asked[asker] -= 1
+        self._asked += Counter()  # without those that have none
         if not ended.cancelled():
             ended.exception()  # it may be that nobody waits any more
 
@@ -80,11 +89,13 @@ class Guard:
         special = address.is_multicast or address.is_reserved or any(address in network for network in SPECIAL)
         return address.is_global and not special
 
-    async def resolve(self, host: str, port: int, *, for_stranger: bool = False) -> str:
-        """An address of `host` that may be called. Rejected when it has none."""
-        names = self._strangers if for_stranger else self._nodes
+    async def resolve(self, host: str, port: int, stranger: str = "") -> str:
+        """An address of `host` that may be called, for a node or for the `stranger` at an address. Rejected when it has
+        none.
+        """
+        names = self._strangers if stranger else self._nodes
         try:
-            addresses = [host] if _is_address(host) else await names.look_up(host, port)
+            addresses = [host] if _is_address(host) else await names.look_up(host, port, stranger)
         except (OSError, ValueError) as error:
             raise NodeFailed(f"the node's host {host!r} cannot be resolved", "unreachable", host=host) from error
         for address in addresses:

@@ -22,7 +22,7 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import written
-from gateway.metering.usage import capped
+from gateway.metering.usage import capped, estimate
 from gateway.payment.billing import Billing, Served
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, serving
@@ -183,7 +183,8 @@ class Execution:
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
         draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
-        route = routing.order(candidates, most, draw._replace(inner=True))
+        nearest = self.plan.preferences.prefers_nearest(estimate(size))
+        route = routing.order(candidates, most, draw._replace(inner=True, nearest=nearest))
         call = Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge)
         call.late_at = self._late_at(planned)
         call.is_late_by_node = call.late_at < self.late_at

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ledger.core.catalog.exports import Format
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.cli import amounts, auditor, output
@@ -157,12 +158,31 @@ def revoke(id: keys.KeyId) -> None:
 
 @app.command("models")
 def models(realm: Realm = "") -> None:
-    """List the models and workflows that can be called here, or in a realm that you belong to, with their prices."""
+    """List the models and workflows that can be called here, or in a realm that you belong to: who serves each, since
+    when, at what price and how fast, as measured by the gateway.
+    """
     rows = here().gateway_in(realm).get("/v1/models")["data"]
     if output.mode.json:
-        output.show_table([calls.model_row(row) | {"pricing": row.get("pricing")} for row in rows])
+        output.show_table([calls.model_row(row) for row in rows])
     else:
-        output.show_table([line for row in rows for line in calls.price_rows(row)])
+        output.show_table([line for row in rows for line in calls.provider_rows(row)])
+
+
+@app.command("export")
+def export(
+    model: Model,
+    format: Annotated[Format, Option("--format", help="Who should read it.")],
+    realm: Realm = "",
+) -> None:
+    """Print a model or workflow for others: an A2A agent card, an MCP tool, an ERC-8004 or a KServe file.
+
+    Each names the gateway's routes and prices of now; docs/exports.md says what to do with it. OpenRouter's clients
+    read the gateway's list itself.
+
+    Example: tollway consumer export @acme/dialog --format kserve > dialog.json
+    """
+    output.mode.json = True
+    output.show(here().gateway_in(realm).get(f"/v1/models/{segment(model)}/exports/{format.value}"))
 
 
 @app.command("call")
@@ -217,6 +237,9 @@ def discover(
     task: Annotated[str, Argument(help="text-generation, text-classification, retrieval, ...")],
     meters: Annotated[list[str] | None, Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
     max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
+    max_memory: Annotated[
+        int | None, Option("--max-memory-mb", help="What fits a node with so many MB.", min=1, max=2**31)
+    ] = None,
     realm: Realm = "",
 ) -> None:
     """Find models for a task, with the price of a call.
@@ -227,6 +250,8 @@ def discover(
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
         body["max_price"] = str(amounts.parse_some(max_price))
+    if max_memory:
+        body["max_memory_mb"] = max_memory
     answer = here().gateway_in(realm).post("/v1/discover", body)
     rows = answer["results"] if output.mode.json else [calls.search_row(row) for row in answer["results"]]
     output.show_table(rows, empty=calls.why_nothing(answer.get("diagnostic") or {}))

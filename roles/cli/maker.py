@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from ledger.core.catalog import names
+from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Royalty as Granted
+from ledger.core.catalog.models import MB
+from ledger.core.values.atoms import ceil_div
 from ledger.core.values.documents import Document, schema
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -17,10 +19,13 @@ from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, c
 from ledger.core.values.meters import Meter, quoted, rates
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import cells, documents, publication, readiness
+from roles.cli.shared import cells, documents, publication, readiness, servers
 from roles.cli.shared.payees import Ratio, add_collect, add_payee, bid_once, describe, parse_bid, warn
 from roles.cli.shared.readiness import Asked
-from roles.client.gateway import checked_url
+from roles.cli.shared.sponsorship import add_owners_order
+from roles.client import model_server
+from roles.client.model_server import Served
+from roles.node.artifacts.manifest import artifact
 from roles.wallet import keystore, transactions
 
 if TYPE_CHECKING:
@@ -29,19 +34,29 @@ if TYPE_CHECKING:
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
 Weights = Annotated[Path | None, Argument(metavar="MODEL", help="The model: an .onnx file or a folder with one.")]
-Url = Annotated[str | None, Option("--url", help="In place of a MODEL: URL of an OpenAI or OIP v2 server.")]
+Url = Annotated[
+    str | None,
+    Option("--url", help="In place of a MODEL: an OpenAI or OIP v2 server; of several models there, URL#MODEL."),
+]
 Task = Annotated[
     str | None,
     Option("--task", help="text-generation, image-classification, ...; default: what the model's tensors speak of."),
 ]
-Protocol = Annotated[str | None, Option("--protocol", help="Of a --url: openai.chat/1, the default, or oip/2.")]
+Protocol = Annotated[
+    str | None, Option("--protocol", help="Of a --url: openai.chat/1 or oip/2; default: what it speaks.")
+]
 Tensors = Annotated[
-    list[str] | None, Option("--tensor", help="Of a --url with oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
+    list[str] | None,
+    Option("--tensor", help="Of a --url: in:NAME:BYTES:1 or out:NAME:FP32:-1,6; default: what it says."),
 ]
 Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
 Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
 Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
 Version = Annotated[str, Option("--version", help="Version of the model.")]
+Memory = Annotated[
+    int | None,
+    Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
+]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
@@ -56,7 +71,9 @@ OwnAsk = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: files (`weights`) or a server (`url`), and what descendants owe."""
+    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, and what
+    descendants owe.
+    """
 
     name: str
     version: str
@@ -69,12 +86,19 @@ class Description:
     meters: list[str]
     royalty: str | None
     floor: list[str]
+    memory_mb: int | None = None
 
-    def document(self, lineage: list[Document]) -> Document:
-        """The model document. Rejected unless it has either a model or a URL, and can be called."""
+    def document(self, lineage: list[Document], served: Served | None = None) -> Document:
+        """The model document. Rejected unless it has either a model or a URL, and can be called.
+
+        `served`: what its server said of it already; else the server is asked now.
+        """
         body = self._described()
         if self.royalty is not None:
             body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        if self.url is not None and not self.tensors:
+            served = served or servers.find(self.url, self.name, self.protocol or "")[1]
+            body["interfaces"] = [model_server.sound(served).interface]
         return {
             "schema": "tollway/model/1",
             "name": self.name,
@@ -92,22 +116,27 @@ class Description:
                 f"no model given: tollway maker register {self.name} MODEL, with an .onnx file or a folder, "
                 "or --url URL, or --card FILE"
             )
+        protocol = self.protocol or (model_server.TENSORS if self.tensors else model_server.CHAT)
         for what, said, known in (
-            ("protocol", [self.protocol or PROTOCOLS[0]], PROTOCOLS),
+            ("protocol", [protocol], PROTOCOLS),
             ("meter", self.meters, list(Meter.__members__)),
         ):
             wrong = next((one for one in said if one not in known), None)
             if wrong is not None:
                 raise Rejected(f"{wrong!r} is not a {what}: use {', '.join(known)}")
-        return {"meters": self.meters, **(self._of_files(self.weights) if self.weights else self._of_url())}
+        body: Document = {"meters": self.meters}
+        body |= self._of_files(self.weights) if self.weights else self._of_url(protocol)
+        if self.memory_mb is not None:
+            body["execution"] = body["execution"] | {"min_memory_mb": self.memory_mb}
+        return body
 
-    def _of_url(self) -> Document:
+    def _of_url(self, protocol: str) -> Document:
         return {
             "kind": "endpoint",
             "capabilities": capable(self.task or "text-generation", "text/plain"),
-            "interfaces": [interface(self.protocol or PROTOCOLS[0], self.tensors)],
+            "interfaces": [interface(protocol, self.tensors)],
             "execution": {"runtime": "unknown", "determinism": "none"},
-            "description": f"served at {checked_url(str(self.url))}",
+            "description": f"served at {model_server.ModelServer.typed(str(self.url)).root}",
         }
 
     def _of_files(self, path: Path) -> Document:
@@ -116,6 +145,10 @@ class Description:
 
         if self.protocol is not None or self.tensors:
             raise Rejected("--protocol and --tensor are for --url: what a model takes and gives is read from its graph")
+        files = artifact(path)
+        size_mb = ceil_div(files["size"], MB)
+        if self.memory_mb is not None and self.memory_mb < size_mb:
+            raise Rejected(f"its files alone have {size_mb} MB: say --memory-mb {size_mb} or more, or leave it out")
         found = described.describe(path)
         card = {**found.card, **({"capabilities": capable(self.task, found.input_mode)} if self.task else {})}
         described.check(found, card.get("interfaces", []))
@@ -126,7 +159,7 @@ class Description:
             "interfaces": found.interfaces,
             "execution": {"runtime": "onnxruntime", "determinism": "none"},
             **card,
-            "artifact": described.artifact(path),
+            "artifact": files,
         }
 
 
@@ -151,10 +184,13 @@ def register(  # noqa: PLR0913
     floor: Floor = None,
     version: Version = "1.0.0",
     license: License = "Apache-2.0",
+    memory: Memory = None,
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
     What an ONNX model takes and gives is read from its graph. With --ask or --ratio it gets its price, as by `bid`.
+
+    A server is asked what it speaks and what its model takes. `tollway provider import` sells all that it has at once.
 
     Example: tollway maker register @acme/iris iris.onnx --ask call=200
     """
@@ -168,7 +204,18 @@ def register(  # noqa: PLR0913
             raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
     else:
         document = Description(
-            name, version, license, weights, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+            name,
+            version,
+            license,
+            weights,
+            url,
+            task,
+            protocol,
+            tensor or [],
+            meter or ["call"],
+            royalty,
+            floor or [],
+            memory,
         ).document([])
     publish(document, Role.maker, bid, f"register {name} {version} as {here().wallet}")
 
@@ -177,7 +224,7 @@ def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
     """Register a model and, with a bid, give it its price. Show both, and what the model still needs."""
     warn(role, bid)
     output.confirm(f"{question}{f', and bid {describe(bid)}' if bid != Bid() else ''}?")
-    facts = publication.publish(document)
+    facts = {**publication.publish(document), **needs(document)}
     subject = cid_digest(str(facts["id"]))
     if bid != Bid():
         facts |= {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **bid_once(subject, role, bid)}
@@ -194,6 +241,13 @@ def name_for(path: Path) -> str:
 def show_model(facts: dict[str, Any], name: str) -> None:
     """Show an answer about a model, and what that still needs before it can be called."""
     readiness.show(facts, Asked(here(), cid_digest(str(facts["id"])), name))
+
+
+def needs(document: Document) -> dict[str, object]:
+    """The size of a model's files and the memory it needs, where its document says them."""
+    described = models.model(document)
+    both = {"size_bytes": described.size_bytes, "memory_mb": described.memory_mb}
+    return {name: said for name, said in both.items() if said is not None}
 
 
 @app.command("versions")
@@ -424,4 +478,5 @@ def words(royalty: Granted) -> str:
 
 
 add_payee(app, Role.maker)
+add_owners_order(app, Role.maker)
 add_collect(app)

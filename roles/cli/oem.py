@@ -1,11 +1,12 @@
 """`tollway oem`: derive a model from others on their frozen terms, and sell it as your own."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
+from ledger.core.catalog.models import Model, model
 from ledger.core.values.documents import Document, canonical
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_DIGEST, Digest, cid
@@ -13,11 +14,14 @@ from roles.cli import maker
 from roles.cli.context import Group, here
 from roles.cli.shared import documents
 from roles.cli.shared.payees import Ratio, add_payee, parse_bid
+from roles.cli.shared.sponsorship import add_owners_order
 from roles.wallet import transactions
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
 
-RELATIONS = ("finetune", "adapter", "quantize", "distill", "merge", "package")
+SMALLER = ("quantize", "distill")
+"""Relations of a child that needs less than its parents."""
+RELATIONS = ("finetune", "adapter", *SMALLER, "merge", "package")
 
 
 @app.command("derive")
@@ -42,8 +46,11 @@ def derive(  # noqa: PLR0913
     floor: maker.Floor = None,
     version: maker.Version = "1.0.0",
     license: maker.License = "Apache-2.0",
+    memory: maker.Memory = None,
 ) -> None:
     """Register a derived model. It freezes the parents' terms: what you owe them can never be raised.
+
+    One that is quantised or distilled carries its size and memory, and needs less than its parents.
 
     Example: tollway oem derive @south/emotion ./emotion --parent @north/emotion-base
     """
@@ -53,21 +60,53 @@ def derive(  # noqa: PLR0913
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
     named = [text.partition("=") for text in parent]
     parents = {here().resolve(text): (text, terms) for text, _, terms in named}
-    lineage = [frozen_terms(subject, *said, relation) for subject, said in parents.items()]
+    documents_of = {subject: here().gateway.get(f"/v1/documents/{cid(subject)}") for subject in parents}
+    lineage = [frozen_terms(subject, documents_of[subject], *said, relation) for subject, said in parents.items()]
     document = maker.Description(
-        name, version, license, weights, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+        name,
+        version,
+        license,
+        weights,
+        url,
+        task,
+        protocol,
+        tensor or [],
+        meter or ["call"],
+        royalty,
+        floor or [],
+        memory,
     ).document(lineage)
+    if relation in SMALLER:
+        check_smaller(model(document), [model(one) for one in documents_of.values()], relation)
     owed = ", ".join(
         f"{row['terms']['royalty_ppm']} ppm to {text}" for row, (text, _) in zip(lineage, parents.values(), strict=True)
     )
     maker.publish(document, Role.oem, bid, f"register {name}, owing {owed} on every call")
 
 
-def frozen_terms(subject: Digest, name: str, said: str, relation: str) -> Document:
+def check_smaller(child: Model, parents: list[Model], relation: str) -> None:
+    """Rejected unless a quantised or distilled model says what it needs, and needs less than each parent that says so.
+
+    Files are compared by their bytes; where one has none, memory.
+    """
+    if child.memory_mb is None:
+        raise Rejected(f"{child.name} does not say what memory it needs: add --memory-mb, or give its files ")
+    for parent in parents:
+        ours, theirs, unit = child.size_bytes, parent.size_bytes, "bytes"
+        if ours is None or theirs is None:
+            ours, theirs, unit = child.memory_mb, parent.memory_mb, "MB of memory"
+        if theirs is not None and ours >= theirs:
+            message = (
+                f"{child.name} needs {ours:,} {unit} and its parent {parent.name} {theirs:,}: "
+                f"--relation {relation} makes a model smaller; say --relation finetune for what does not"
+            )
+            raise Rejected(message, parent=parent.name)
+
+
+def frozen_terms(subject: Digest, parent: Document, name: str, said: str, relation: str) -> Document:
     """A lineage row with the terms the parent offers now: those of its document, or those that its maker `said`, which
     the Registry has the hash of. Rejected when it offers none, or others.
     """
-    parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
     on_chain = transactions.chain(here()).as_parent(subject).terms  # other ones if its maker changed them
     if on_chain == ZERO_DIGEST:
         raise Rejected(f"{name} offers no terms to descendants now: its maker may (tollway maker grant)", parent=name)
@@ -94,3 +133,4 @@ def frozen_terms(subject: Digest, name: str, said: str, relation: str) -> Docume
 
 
 add_payee(app, Role.oem)
+add_owners_order(app, Role.oem)

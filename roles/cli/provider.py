@@ -6,14 +6,18 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest
-from roles.cli import amounts, output
+from ledger.core.values.meters import METERS
+from roles.cli import amounts, maker, output
 from roles.cli.context import Group, here
-from roles.cli.shared import payees, readiness
+from roles.cli.shared import imports, payees, readiness, servers
 from roles.cli.shared.payees import Ask, Subject
 from roles.cli.shared.readiness import Asked
+from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
+from roles.client.model_server import TENSORS, ModelServer, Served
 from roles.wallet import transactions
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
@@ -31,6 +35,7 @@ def show_staked(facts: dict[str, Any]) -> None:
 
 payees.add_staking(app, "calls are routed to you in proportion to it", show_staked)
 payees.add_payee(app, Role.compute)
+add_providers_order(app)
 
 ServedAsk = Annotated[
     list[str] | None, Option("--ask", help="Your price of each model: METER=ATOMS, such as call=1000. Repeat it.")
@@ -42,39 +47,101 @@ OutputLimit = Annotated[
     str,
     Option("--output-limit", help="What the server calls its bound: max_tokens or max_completion_tokens."),
 ]
+Memory = Annotated[
+    int | None,
+    Option("--memory-mb", help="MB of memory it has for models; what needs more is not offered.", min=1, max=2**31),
+]
 Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.", min=1, max=600_000)]
 
 
 @app.command("offer")
 def offer(  # noqa: PLR0913
     subject: Annotated[str, Argument(help="A model: @org/name, or its id.")],
-    url: Annotated[str, Option(help="URL at which the gateway reaches your node.")],
+    url: Annotated[str, Option(help="URL at which gateways reach your node or server; of several models, URL#MODEL.")],
     tier: Tier = "center",
     capacity: Capacity = 8,
     realm: Realm = "",
     slo_ms: Slo = 2_000,
     output_limit: OutputLimit = "max_tokens",
+    memory: Memory = None,
 ) -> None:
-    """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own."""
+    """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own.
+
+    The server is asked now: is it there, has it this model, and what does it call it? Behind # you say the last
+    yourself, where it has several, or where only gateways reach it. The API key that it wants is read from
+    TOLLWAY_UPSTREAM_KEY, and given to the gateway, which keeps it encrypted.
+
+    Example: tollway provider offer @acme/iris --url http://127.0.0.1:8080 -w me
+    """
     from roles.node import serve as node_serve
 
-    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
-    checked_url(url)
-    model = here().resolve(subject, terms.realm)
-    signed = node_serve.offer(here(), model, url, terms)
-    facts = {"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)}
-    readiness.show(facts, Asked(here(), model, subject, here().account, terms.realm))
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
+    ModelServer.typed(url)
+    chosen = here().resolve(subject, terms.realm)
+    server, served = servers.serving(url, chosen, subject, terms.realm)
+    if server.key is not None:
+        output.confirm(f"{servers.key_is_given(server)}?")
+    facts = {"subject": subject, "tier": tier, **servers.offer(chosen, server, served, terms)}
+    readiness.show(facts, Asked(here(), chosen, subject, here().account, terms.realm))
 
 
-@app.command("withdraw-offer")
-def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
-    """Withdraw your offer to serve a model: no gateway of the lane sends it calls any more. A new offer ends this."""
+@app.command("import")
+def import_server(  # noqa: PLR0913
+    url: Annotated[str, Argument(help="An OpenAI or OIP v2 server, as gateways reach it; of one model, URL#MODEL.")],
+    under: Annotated[str, Option("--under", help="Your organisation, without the @: the models are @ORG/NAME.")],
+    ask: Ask = None,
+    ratio: Annotated[str, Option("--ratio", help="As their maker, this share of the price on top: 10%.")] = "0ppm",
+    only: Annotated[list[str] | None, Option("--only", help="A model, as the server calls it. Repeat it.")] = None,
+    task: Annotated[str, Option("--task", help="What they do. Default: text-generation, or other for tensors.")] = "",
+    version: maker.Version = "1.0.0",
+    license: maker.License = "Apache-2.0",
+    tier: Tier = "center",
+    capacity: Capacity = 8,
+    realm: Realm = "",
+    slo_ms: Slo = 2_000,
+    output_limit: OutputLimit = "max_tokens",
+    memory: Memory = None,
+) -> None:
+    """Sell a whole model server: register its models, bid for them, and offer them. Doing it again renews it.
+
+    What is registered and what it costs is said before anything is done. Each model is @ORG/NAME, with NAME after what
+    the server calls it; gateways call it as the server does. Offers are valid for two epochs: repeat the command, or
+    keep a node in front of the server (`provider serve --upstream`), which renews them and signs every answer.
+
+    Example: tollway provider import http://127.0.0.1:11434/v1 --under acme --ask output_token=4000000 -w me
+    """
+    from roles.node import serve as node_serve
+
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
+    asks = payees.parse_bid(ask, "0ppm")
+    share = payees.parse_bid(None, ratio)
+    payees.warn(Role.compute, asks)
+    server, plans = imports.choose(under, url, version, only or [])
+    meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
+
+    def describe(name: str, served: Served) -> Document:
+        said = task or ("other" if served.protocol == TENSORS else "text-generation")
+        described = maker.Description(
+            name, version, license, None, server.root, said, served.protocol, [], meters, None, []
+        )
+        return described.document([], served)
+
+    imports.run(imports.Sale(describe, asks, share, terms), under, server, plans)
+
+
+@app.command("withdraw")
+def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
+    """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
+
+    `provider serve` withdraws its own as it stops. Your bid and your stake stay; a new offer brings the model back.
+    """
     from roles.node import serve as node_serve
 
     model = here().resolve(subject, realm)
-    signed = node_serve.withdrawal(here(), model)
-    facts = {"subject": subject, **here().gateway.post("/v1/offers", signed)}
-    readiness.show(facts, Asked(here(), model, subject, here().account, realm))
+    answer = node_serve.withdraw(here(), model)
+    if not answer["ended"]:
+        output.note(f"{here().wallet} had no offer of {subject} in force here")
+    readiness.show({"model": subject, **answer}, Asked(here(), model, subject, here().account, realm))
 
 
 @app.command("deliver")
@@ -92,7 +159,9 @@ def serve(  # noqa: PLR0913
     models: Annotated[
         list[str] | None, Argument(help="MODEL=@org/name: an .onnx file or a model folder, and the name it is sold by.")
     ] = None,
-    upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
+    upstream: Annotated[
+        list[str] | None, Option("--upstream", help="@org/name=URL: a server to sell; of several models, URL#MODEL.")
+    ] = None,
     ask: ServedAsk = None,
     stake: Annotated[str | None, Option("--stake", help="Stake up to this first: 1 (AIC) or 1500atoms.")] = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
@@ -104,17 +173,20 @@ def serve(  # noqa: PLR0913
     realm: Realm = "",
     slo_ms: Slo = 2_000,
     output_limit: OutputLimit = "max_tokens",
+    memory: Memory = None,
 ) -> None:
-    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C finishes open calls and stops.
+    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C withdraws them, finishes open
+    calls and stops.
 
-    A model is compared with its document first. With --ask and --stake the node bids and stakes first, unless it has.
+    Files must be what their model was registered with, and with --memory-mb the models must fit. With --ask and --stake
+    the node bids and stakes first, unless it has.
 
-    Example: tollway provider serve iris.onnx=@acme/iris --ask call=1000 --stake 1 -w casa
+    Example: tollway provider serve iris.onnx=@acme/iris --ask call=1000 --stake 1 --tunnel --tier edge -w casa
     """
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
     options = node_serve.options(models or [], upstream or [], host, port)
-    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit).checked()
+    terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
     if public_url:
         checked_url(public_url)
     enter(node_serve.names(options), ask, stake, terms.realm)

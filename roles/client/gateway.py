@@ -1,5 +1,5 @@
-"""The gateway's client: HTTP and JSON, and errors in the gateway's own words. The only page of its folder: answers are
-shown as JSON, so there are no models of them.
+"""The gateway's client: HTTP and JSON, and errors in the gateway's own words. There are no models of its answers: they
+are shown as JSON.
 
 httpx is imported with the first request: help, and commands that only read the home, do not wait for it.
 """

@@ -5,6 +5,7 @@ The numbers stand here as GATEWAY has them; no test reads them from the code. Wh
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -398,6 +399,18 @@ def test_an_address_sends_60_wrong_credentials_a_minute(gateway: Running, key: s
         assert send(gateway, chat(key))[0] == 200, "a key that is known may be behind the same address"
         assert send(gateway, chat("tw_wrong"), source=OTHER)[0] == 401
         assert send(gateway, head("GET", "/v1/models"))[0] == 200, "who shows none is not refused"
+
+
+def test_a_voucher_without_a_deposit_is_a_wrong_credential(gateway: Running) -> None:
+    """Anybody signs as many as it likes, and each cost a signature's check and a read of the database."""
+    gateway.gateway.failures = bounds.Rates(3)
+    statuses = []
+    for n in range(6):
+        voucher = json.dumps(gateway.voucher(a_signer(f"nobody {n}"), 10**6))
+        body = chat_body()
+        statuses.append(send(gateway, head("POST", PATH, f"Tollway-Voucher: {voucher}", length=len(body)) + body)[0])
+    assert statuses[:3] == [402] * 3
+    assert statuses[-1] == 429
 
 
 def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:

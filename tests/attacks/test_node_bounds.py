@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ledger.core.values.ids import to_hex
 from ledger.core.values.tunnel_frames import Frame, Kind, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Signer, signing_digest
 from tests.attacks.strangers import chat as asks
-from tests.attacks.strangers import chat_body, others_served
+from tests.attacks.strangers import chat_body, head, others_served
 from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, piece
 from tests.gateway.test_operating import words_of
 from tests.gateway.world import PROVIDER, Running, World, events_of
@@ -296,6 +297,60 @@ async def test_a_tunnelled_node_sends_no_more_than_its_credit(
         assert await spend_credit(tunnel, number) is None, "all of its credit is taken while the consumer reads nothing"
         await tunnel.send(encode(Kind.body, number, b"x"))
         assert (await asyncio.wait_for(frame_of(tunnel), 5)).kind is Kind.cancel, "and not a byte more"
+
+
+class RawTunnel:
+    """A node's end of a tunnel that reads nothing but what it is told to."""
+
+    def __init__(self, gateway: Running) -> None:
+        self.wire = socket.socket()
+        self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.wire.connect(("127.0.0.1", gateway.port))
+        lines = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+        self.wire.sendall(head("GET", "/v1/tunnel", *lines, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+        self.bytes = self.wire.makefile("rb")
+        while self.bytes.readline() != b"\r\n":
+            pass
+
+    def frame(self) -> Frame:
+        """The next frame from the gateway."""
+        size = self.bytes.read(2)[1]
+        if size >= 126:
+            size = int.from_bytes(self.bytes.read(2 if size == 126 else 8), "big")
+        return decode(self.bytes.read(size))
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, masked by zeros."""
+        size = bytes([0x80 | len(frame)]) if len(frame) < 126 else b"\xfe" + len(frame).to_bytes(2, "big")
+        self.wire.sendall(b"\x82" + size + bytes(4) + frame)
+
+
+def test_what_waits_for_a_tunnelled_node_is_4_mib(world: World, consumer: Signer) -> None:
+    """A node that gave credit and read nothing had 20 MiB of each call stay with the gateway, after the call too."""
+    world.a_model_at(f"tunnel://{to_hex(PROVIDER.address)}")
+    world.deposit(consumer.address, 10**9)
+    gateway = world.gateway()
+    key, tunnel = gateway.key(consumer), RawTunnel(gateway)
+    signature = PROVIDER.sign(
+        signing_digest(world.domain, tunnel_hash(world.lane, PROVIDER.address, tunnel.frame()[2]))
+    )
+    hello = {"party": to_hex(PROVIDER.address), "node": "one", "signature": to_hex(signature)}
+    tunnel.send(encode(Kind.hello, 0, json.dumps(hello).encode()))
+    assert tunnel.frame().kind is Kind.welcome
+    [nodes] = gateway.gateway.upstream.tunnels._nodes.values()
+    [node] = nodes.values()
+    with ThreadPoolExecutor(12) as threads, others_served(gateway), tunnel.wire:
+        calls = [threads.submit(gateway.chat, key, text="x" * 4 * MIB) for _ in range(12)]
+        numbers = set[int]()
+        while len(numbers) < 12:
+            frame = tunnel.frame()
+            if frame.kind is Kind.request:
+                numbers.add(frame.stream)
+        for number in numbers:
+            tunnel.send(encode(Kind.credit, number, (20 * MIB).to_bytes(4, "big")))
+        assert {call.result().status_code for call in calls} == {504}
+        waiting: list[bytes] = list(node.outbox._queue)  # type: ignore[attr-defined]
+        assert sum(map(len, waiting)) < 5 * MIB
 
 
 async def test_an_address_has_4_tunnels(world: World, gateway: Running) -> None:

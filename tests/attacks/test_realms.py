@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ledger.core.catalog import realms
+from ledger.core.catalog.exports import Format
 from ledger.core.values.documents import digest
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
@@ -28,7 +29,7 @@ STRANGER, EXPELLED, EXPIRED = a_signer("a stranger"), a_signer("an expelled memb
 NEIGHBOUR, THIEF, FORGER = a_signer("a rival's member"), a_signer("who saw a token"), a_signer("who signs tokens")
 REALM, OTHER = f"{to_hex(ACME.address)}/inside", f"{to_hex(RIVAL.address)}/inside"
 SECRET, PUBLIC = "@acme/secret", "@acme/chat"
-SECRET_MODEL = a_model(SECRET)
+SECRET_MODEL = a_model(SECRET, execution={"runtime": "test", "determinism": "none", "min_memory_mb": 64})
 SECRET_ID = cid(digest(SECRET_MODEL))
 HOUR_MS = 3_600_000
 VOLATILE = re.compile(r'"(book_root|root|required)":("[^"]*"|\{[^{}]*\}),?')
@@ -113,7 +114,7 @@ class Asker:
                 f"model {name}": self.get(f"/v1/models/{name}"),
                 f"metadata {name}": self.get(f"/v2/models/{name}"),
                 f"ready {name}": self.get(f"/v2/models/{name}/ready"),
-            }
+            } | {f"{one} of {name}": self.get(f"/v1/models/{name}/exports/{one.value}") for one in Format}
         discover = {"task": "text-generation", "sponsored": True}
         said |= {
             "nearest": self.get("/v1/models/@acme/secrets"),
@@ -134,6 +135,10 @@ class Asker:
         """The same by the account's own signature, and what only an account may ask."""
         realm = {"Tollway-Realm": self.outsider.says} if self.outsider.says else {}
         mine = f"/v1/statements/{to_hex(who.address)}"
+        offers = [
+            self.gateway.world.offer(digest(SECRET_MODEL), "http://127.0.0.1:9", who, memory_mb=1, **more)
+            for more in ({}, {"realm": REALM})
+        ]
         with self.gateway.of(who) as http:
             return {
                 "signed models": http.get("/v1/models?all=true", headers=realm),
@@ -142,6 +147,8 @@ class Asker:
                 "signed realm": http.get(f"/v1/realms/{REALM}", headers=realm),
                 "statement": http.get(f"{mine}?model={SECRET}", headers=realm),
                 "statement by id": http.get(f"{mine}?model={SECRET_ID}", headers=realm),
+                "offer of too little memory": http.post("/v1/offers", json=offers[0]),
+                "offer of too little memory in it": http.post("/v1/offers", json=offers[1]),
             }
 
 
@@ -219,6 +226,9 @@ def test_members_see_and_call_what_is_in_their_realm_and_nothing_else(grid: Grid
         listed = grid.gateway.http.get("/v1/models", headers=headers).json()["data"]
         assert [(row["id"], row["providers"][0]["tier"]) for row in listed] == [(SECRET, "enterprise")]
         assert grid.gateway.http.get(f"/v1/documents/{SECRET_ID}", headers=headers).status_code == 200
+        for one in Format:
+            answer = grid.gateway.http.get(f"/v1/models/{SECRET}/exports/{one.value}", headers=headers)
+            assert (answer.status_code, REALM in answer.text) == (200, one is not Format.erc8004)
         quote = grid.gateway.http.post("/v1/quote", json={"model": SECRET}, headers=headers)
         assert quote.json()["price"] == "115", quote.text
         found = grid.gateway.http.post("/v1/discover", json={"task": "text-generation"}, headers=headers).json()

@@ -7,7 +7,9 @@ import hashlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from gateway.call import health
 from gateway.clock import steady_ms
 from gateway.workflow.wasm import Glue
 from ledger.core.values.typed_data import Signer
+from ledger.flows import leases as flows
 from ledger.store.access import deposits, keys
 from ledger.store.session import unit_of_work
 from tests.attacks.strangers import ATTACKER, chat_body, dial, head
@@ -62,6 +65,33 @@ def test_lists_of_a_thousand_keys_with_budgets_delay_no_call(gateway: Running, w
     for thread in threads:
         thread.join()
     assert listed == [MOST_KEYS + 1] * 8
+
+
+def test_sub_keys_without_budget_wait_for_their_key_in_one_thread(
+    gateway: Running, world: World, consumer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for its row in all threads, and whoever called meanwhile waited for those."""
+    world.deposit(consumer.address, 10**9)
+    budgets = [{"amount": "1", "model": "@acme/chat"}, {"amount": "1000", "period": "month"}]
+    top = gateway.key(consumer, rights=["delegate"], budgets=budgets)
+    bearer = {"Authorization": f"Bearer {top}"}
+    made = [gateway.http.post("/v1/keys", json={}, headers=bearer).json()["key"] for _ in range(6)]
+    allot, now, most = flows.allot, 0, 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        time.sleep(0.05)
+        try:
+            return allot(*given)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(flows, "allot", counted)
+    with ThreadPoolExecutor(len(made)) as threads:
+        refused = {answer.status_code for answer in threads.map(gateway.chat, made)}
+    assert (refused, most) == ({402}, 1)
 
 
 def test_reads_that_take_for_ever_delay_no_call(gateway: Running, world: World, consumer: Signer) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import save
+from roles.cli import main
+from roles.wallet import keystore
 from tests.gateway.clocks import WallClock, moved
 from tests.gateway.nodes import Node
 from tests.gateway.workflows import Loom
 from tests.gateway.world import Running, World, a_deployment, a_signer
 
 _numbers = itertools.count()
+
+Run = Callable[..., Any]
+Refused = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture
@@ -79,3 +87,26 @@ def loom(world: World) -> Iterator[Loom]:
     made.bond()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def run(gateway: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line at the gateway, by wallets of this home; its answer."""
+    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
+    monkeypatch.setenv("TOLLWAY_GATEWAY", gateway.url)
+    for name in ("acme", "alice", "dora"):
+        keystore.create(name, keccak256(b"test", name.encode()), strength=keystore.LIGHT)
+    return main.ask
+
+
+@pytest.fixture
+def refused(run: Run, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command line that must be refused; the error that it prints."""
+
+    def ended(command: str) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main.run([*command.split(), "--json", "--yes"]) == 1
+        return dict(json.loads(capsys.readouterr().out))
+
+    return ended

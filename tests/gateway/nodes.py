@@ -106,9 +106,12 @@ def final_usage(prompt: int, completion: int) -> dict[str, Any]:
 
 
 def answering(answer: Any | None = None, status: int = 200, **headers: str) -> Behaviour:
-    """Always the same answer."""
+    """Always the same answer, but to who asks for its models: it has one, "m"."""
 
     async def behave(asked: Asked, wire: Wire) -> None:
+        if asked.path == "/v1/models":
+            await wire.answer({"object": "list", "data": [{"id": "m", "object": "model"}]})
+            return
         await wire.answer(chat() if answer is None else answer, status, **headers)
 
     return behave

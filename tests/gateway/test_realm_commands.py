@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from ledger.core.catalog.bids import Role
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Signer
-from roles.cli import main
-from roles.wallet import keystore
+from tests.gateway.conftest import Refused, Run
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import MAKER, Running, World, a_model, a_signer
 
 ACME, ALICE, DORA = a_signer("acme"), a_signer("alice"), a_signer("dora")
 REALM = f"{to_hex(ACME.address)}/clinic"
-
-Run = Callable[..., Any]
-Refused = Callable[[str], dict[str, Any]]
-
-
-@pytest.fixture
-def run(gateway: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line at the gateway, by wallets of this home; its answer."""
-    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
-    monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
-    monkeypatch.setenv("TOLLWAY_GATEWAY", gateway.url)
-    for name in ("acme", "alice", "dora"):
-        keystore.create(name, keccak256(b"test", name.encode()), strength=keystore.LIGHT)
-    return main.ask
-
-
-@pytest.fixture
-def refused(run: Run, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command line that must be refused; the error that it prints."""
-
-    def ended(command: str) -> dict[str, Any]:
-        capsys.readouterr()
-        assert main.run([*command.split(), "--json", "--yes"]) == 1
-        return dict(json.loads(capsys.readouterr().out))
-
-    return ended
 
 
 def key_of(gateway: Running, who: Signer, home: Path, name: str) -> None:

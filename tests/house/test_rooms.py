@@ -19,9 +19,6 @@ from tests.house.source import PRODUCT, ROOT, imported, module, pages, parsed
 
 FEWEST, MOST, SHORT = 2, 16, 40
 
-FIRST_FILE = {"roles/client"}
-"""Rooms that have their first file only: models of the gateway's answers come with its typed responses."""
-
 CORE_USES = {"numpy", "numba", "sha3", "Crypto", "blake3", "coincurve", "jsonschema_rs"}
 ELSEWHERE = {"bench.triage.train": "onnx"}
 """Programs that run in an environment of their own, and the library that only that one has."""
@@ -82,7 +79,7 @@ def circle(arrows: dict[str, set[str]]) -> list[str]:
 
 def test_a_folder_has_two_to_sixteen_files() -> None:
     counts = counted(pages(*PRODUCT), ROOT)
-    assert {folder for folder, n in counts.items() if not FEWEST <= n <= MOST} <= FIRST_FILE
+    assert {folder for folder, n in counts.items() if not FEWEST <= n <= MOST} == set()
 
 
 def test_a_short_file_says_why_it_is_alone() -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from bench.collaboration import ASKS, CAPSULES, MODELS
+from bench.collaboration import ASKS, CAPSULES
+from bench.triage.task import MODELS
 from ledger.core.values.ids import to_hex
 from roles.cli.main import ask as run
 from roles.cli.output import wait_until

@@ -41,6 +41,7 @@ PLAUSIBLE = {
     "receipts": "tests/vectors/sumtree.json", "inputs": "text=hi", "task": "retrieval", "component": "casa",
     "seconds": "1", "url": DEAD, "reference": "x", "parent": "@north/emotion-base", "salt": "x", "card": "none.json",
     "weights": "none.onnx",
+    "under": "zoe",
 }  # fmt: skip
 HOSTILE = ("[x]", "@a/[/b]", "ü€ 漢", "-1", "9" * 30, "/nonexistent/x", "\x1b[31mred", "", "nan", "../../x")
 """Markup, letters of the world, numbers too small and too large, paths, a terminal's control codes, nothing."""
@@ -184,6 +185,7 @@ consumer quote @a/b call=99999999999999999999999999      | 1 | METER=UNITS
 consumer quote @a/b 'call=²'                             | 1 | METER=UNITS
 consumer quote @a/b '[x]=1'                              | 1 | '[x]=1'
 consumer discover t --max-price -1                       | 1 | is not an amount
+consumer discover t --max-memory-mb 0                    | 2 | --max-memory-mb
 consumer statement --as '[x]'                            | 1 | '[x]' is not a valid format
 consumer withdraw --wait -1                              | 2 | --wait
 consumer session-key '[/x]'                              | 1 | '[/x]'
@@ -200,9 +202,17 @@ provider serve --upstream @a/b=http://x --port -1        | 2 | --port
 provider serve --upstream @a/b=http://x --port 99999     | 2 | --port
 provider serve --upstream @a/b=http://x --capacity 0     | 2 | --capacity
 provider serve --upstream @a/b=http://x --slo-ms -1      | 2 | --slo-ms
-provider serve --upstream @a/b=http://x --tier '[x]'     | 1 | center, enterprise, edge
+provider serve --upstream @a/b=http://x --tier '[x]'     | 1 | edge, enterprise, center
+provider serve --upstream @a/b=http://x --memory-mb 0    | 2 | --memory-mb
 provider serve --upstream @a/b=http://x --output-limit x | 1 | max_tokens
 provider offer @a/b --url foo                            | 1 | 'foo' is not a URL
+provider offer @a/b --url http://u:p@x                   | 1 | TOLLWAY_UPSTREAM_KEY
+provider import foo --under a                            | 1 | 'foo' is not a URL
+provider import http://127.0.0.1:9 --under A             | 1 | 'A' is not an organisation
+provider import http://127.0.0.1:9 --under a             | 4 | start it
+provider import http://127.0.0.1:9 --under a --ask call=x        | 1 | METER=ATOMS
+provider import http://127.0.0.1:9                       | 2 | under
+provider offer @a/b --url http://x --memory-mb -1        | 2 | --memory-mb
 provider bid @a/b --ask call=x                           | 1 | METER=ATOMS
 provider bid @a/b --ask output_tokens=5                  | 1 | output_token
 provider bid @a/b --ask call=99999999999999999999999999  | 1 | METER=ATOMS
@@ -226,7 +236,10 @@ maker register @a/b deploy                               | 1 | no .onnx file
 maker register @a/b README.md --protocol oip/2           | 1 | is read from its graph
 maker register @a/b README.md --tensor in:a:FP32:1       | 1 | is read from its graph
 maker register @a/b README.md --ask call=x               | 1 | METER=ATOMS
+maker register @a/b --url http://x --memory-mb nan       | 2 | --memory-mb
+maker register @a/b deploy/demo/models/dialog --memory-mb 1 | 1 | --memory-mb 4 or more
 maker register @a/b --url foo                            | 1 | 'foo' is not a URL
+maker register @a/b --url http://127.0.0.1:9             | 4 | #MODEL
 maker register @a/b --url http://x --royalty x           | 1 | is not a ratio
 maker register @a/b --url http://x --meter '[x]'         | 1 | '[x]'
 maker register @a/b --url http://x --protocol x          | 1 | openai.chat/1
@@ -236,6 +249,10 @@ maker transfer @a/b nobody                               | 1 | nobody
 maker sponsor @a/b --curators 95%                        | 1 | at most 90%
 maker sponsor @a/b --curators 10% --window 0             | 2 | --window
 maker sponsor @a/b --slot 0                              | 1 | more than 0
+maker sponsor @a/b                                       | 1 | offers nothing: say what a sale is worth
+maker sponsor @a/b --slot 9atoms --task x                | 1 | --slot 10atoms
+provider sponsor @a/b --slot 50atoms --daily 40atoms --task x | 1 | --daily 50atoms
+curator sponsor @a/b --task x                            | 1 | --slot 10atoms or more
 oem derive @a/b --parent @c/d --relation x               | 1 | finetune
 oem derive @a/b                                          | 2 | parent
 weaver publish none.json                                 | 1 | none.json: no such file
@@ -394,7 +411,7 @@ provider release -w alice -y                             | 1 | refused
 provider bid @nobody/x --ask call=1 -w atlas -y          | 1 | tollway consumer models
 provider bid @delta/dialog --ask output_tokens=5 -w atlas        | 1 | output_token
 provider offer @nobody/x --url http://127.0.0.1:9 -w atlas       | 1 | tollway consumer models
-provider withdraw-offer @nobody/x -w atlas               | 1 | tollway consumer models
+provider withdraw @nobody/x -w atlas                     | 1 | tollway consumer models
 maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
 maker transfer @kappa/kb bore -w kappa                   | 1 | borea
 maker retire @delta/dialog -w alice -y                   | 1 | -w NAME

@@ -11,11 +11,10 @@ from itertools import groupby
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import Kind
 from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
+from ledger.core.values.atoms import CURRENCY, DECIMALS
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.core.values.meters import used
 
-DECIMALS = 9
-CURRENCY = "AIC"
 _OF_THE_WALLET = (Kind.deposit, Kind.withdraw, Kind.claim)
 
 

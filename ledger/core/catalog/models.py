@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Parent, Royalty
-from ledger.core.values.atoms import PPM
+from ledger.core.values.atoms import PPM, ceil_div
 from ledger.core.values.documents import Document, Json, canonical, digest, unsigned, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -14,6 +14,9 @@ from ledger.core.values.ids import Address, Digest, address, cid_digest, parse_d
 from ledger.core.values.ids import digest as digest_of
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, address_of, offer_hash, recover_public, signing_digest
+
+MB = 2**20
+"""Bytes. Memory is said in MB, by models and by nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,20 @@ class Model:
         return frozenset(capability["task"] for capability in self.document["capabilities"])
 
     @property
+    def size_bytes(self) -> int | None:
+        """The size of its files. None for a server behind a URL."""
+        size: int | None = self.document.get("artifact", {}).get("size")
+        return size
+
+    @property
+    def memory_mb(self) -> int | None:
+        """The memory that a node needs to serve it: what its document says, and at least the size of its files. None
+        when it says neither.
+        """
+        said, size = self.document["execution"].get("min_memory_mb"), self.size_bytes
+        return max(said or 0, ceil_div(size or 0, MB)) or None
+
+    @property
     def owner_role(self) -> Role:
         """The owner of a model with parents is its OEM; of one without, its maker."""
         return Role.oem if self.parents else Role.maker
@@ -39,7 +56,9 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A provider's URL, tier and limits; the hash of the credentials that its server wants, if it wants any."""
+    """A provider's URL, tier and limits; the hash of the credentials that its server wants, if it wants any; its
+    memory, if it says.
+    """
 
     url: str
     tier: str
@@ -47,6 +66,7 @@ class Serving:
     slo_ms: int
     realm: str
     credentials: Digest | None = None
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +136,8 @@ def offer(document: Document, domain: Domain) -> Offer:
         slo_ms, realm = serve.get("slo_ms", DEFAULT_SLO_MS), serve.get("realm", "")
         credentials = digest_of(serve["credentials"]) if "credentials" in serve else None
         realms.check_tier(serve["tier"], realm)
-        serving = Serving(serve["url"], serve["tier"], serve["capacity"], slo_ms, realm, credentials)
+        memory_mb = serve.get("memory_mb")
+        serving = Serving(serve["url"], serve["tier"], serve["capacity"], slo_ms, realm, credentials, memory_mb)
     curation: Json = document.get("curation") or {}
     return Offer(
         subject=cid_digest(document["subject"]),

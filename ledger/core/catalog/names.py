@@ -81,6 +81,11 @@ def parse(text: str) -> Name:
     return _checked(Name(organisation, name, version))
 
 
+def part_of(text: str) -> str:
+    """The part of a name that comes nearest to any text, such as what a server calls a model; "" if none does."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+
+
 def on_chain(organisation: bytes, versioned: str) -> Name | None:
     """A name as the Registry has it. None if it has no version, which nothing is called by."""
     label = organisation.rstrip(b"\0").decode("ascii", "replace")

@@ -2,12 +2,17 @@
 
 Discovery, quotes, routing and workflows all use this rule, so nothing is recommended or quoted that a call refuses:
 
+    0  the model fits the provider's memory: else it is no provider of it, whatever is asked
     1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
-    2  its price for the most the call can use is within the consumer's limit
-    3  its circuit is closed: it answered the gateway's last probe, if it was probed
+    2  it can be called: its circuit is closed, so it answered the gateway's last probe, if it was probed; and if it is
+       reached through a tunnel, one is open
+    3  its price for the most the call can use is within the consumer's limit
 
-The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. A workflow's
-plan checks the first for each step, its quote and its run the others.
+The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. What nobody
+`alive` serves is not listed as ready. A workflow's plan checks the first two for each step, its quote and its run the
+others. No other consumer's refusal is among them: who is refused is tried last for that consumer, and is alive.
+
+Of those that may serve, the nearest come first for a consumer that asks for that, from a length of input on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,19 +25,25 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.meters import Units
 
 EDGE = "edge"
+TIERS = (EDGE, "enterprise", "center")
+"""The nearest first."""
+ANYWHERE = (0, 0)
+FAR = 2**31
+"""The class, in ms, of a round trip that is above all classes."""
 
 
 class Measured(Protocol):
     """A gateway's measurements of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
 
-    `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed; else
-    it is probed again at `paused_until`.
+    `near` is the class of its round trip, None if that is too long. It is `usable` while it can be called. While its
+    circuit is open, it is probed again at `paused_until`, else that is 0.
     """
 
     latency_ms: int
-    round_trip_ms: int
     paused_until: int
 
+    @property
+    def round_trip_ms(self) -> int: ...
     @property
     def near(self) -> int | None: ...
     @property
@@ -57,13 +68,20 @@ P = TypeVar("P", bound=Provider)
 
 @dataclass(frozen=True, slots=True)
 class RoutePreferences:
-    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything."""
+    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything. Calls
+    with `nearest_from` input tokens and more prefer the nearest; None: no call does.
+    """
 
     max_price: Atoms | None = None
     realm: str = ""
     tiers: frozenset[str] = frozenset()
     max_latency_ms: int | None = None
     near_ms: int | None = None
+    nearest_from: int | None = None
+
+    def prefers_nearest(self, input_tokens: int) -> bool:
+        """Whether a call with so much input prefers the nearest."""
+        return self.nearest_from is not None and input_tokens >= self.nearest_from
 
 
 ANY = RoutePreferences()
@@ -82,15 +100,29 @@ class AboveLimit(Rejected):
 
 
 class AllPaused(Unavailable):
-    """Every provider that fits failed lately. The first is tried again at `until` (ms)."""
+    """Every provider that fits failed lately, or has no tunnel open. The first is tried again at `until` (ms)."""
 
     def __init__(self, until: int) -> None:
-        super().__init__("every provider failed lately")
+        super().__init__("every provider failed lately or is not connected")
         self.until = until
 
 
+def check_memory(model: Model, memory_mb: int | None) -> None:
+    """Rejected when a model needs more memory than a provider's node has. A node that does not say has enough, and a
+    model that does not say fits.
+    """
+    need = model.memory_mb
+    if need is not None and memory_mb is not None and need > memory_mb:
+        raise Rejected(
+            f"{model.name} needs {need} MB of memory and the node has {memory_mb} MB: serve a smaller model "
+            f"(tollway consumer discover TASK --max-memory-mb {memory_mb}), or say --memory-mb {need} "
+            "where there is so much",
+            field="$.serve.memory_mb",
+        )
+
+
 def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms]) -> list[P]:
-    """The providers that may serve, in their order. Raises NoneFits, AboveLimit or AllPaused when there are none.
+    """The providers that may serve, in their order. Raises NoneFits, AllPaused or AboveLimit when there are none.
 
     `price` gives a provider's price for the most the call can use; it is asked only if the consumer has a limit.
     """
@@ -100,18 +132,29 @@ def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Calla
     return serving(fitting, preferences.max_price, price)
 
 
-def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms]) -> list[P]:
-    """Those of the providers that fit whose price is within the limit and whose circuit is closed. Raises AboveLimit or
-    AllPaused when there are none.
-    """
-    if limit is not None:
-        prices = [price(one) for one in fitting]
-        check_limit(min(prices), limit)
-        fitting = [one for one, asked in zip(fitting, prices, strict=True) if asked <= limit]
-    alive = [one for one in fitting if one.health.usable]
-    if not alive:
+def alive(providers: Sequence[P]) -> list[P]:
+    """Those that can be called now. A model without one is not ready."""
+    return [one for one in providers if one.health.usable]
+
+
+def available(fitting: Sequence[P]) -> list[P]:
+    """Those of the providers that fit that can be called now. Raises AllPaused when there are none."""
+    found = alive(fitting)
+    if not found:
         raise AllPaused(min(one.health.paused_until for one in fitting))
-    return alive
+    return found
+
+
+def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms]) -> list[P]:
+    """Those of the providers that fit that can be called now, at a price within the limit. Raises AllPaused or
+    AboveLimit when there are none.
+    """
+    found = available(fitting)
+    if limit is None:
+        return found
+    prices = [price(one) for one in found]
+    check_limit(min(prices), limit)
+    return [one for one, asked in zip(found, prices, strict=True) if asked <= limit]
 
 
 def check_limit(least: Atoms, limit: Atoms | None) -> None:
@@ -126,11 +169,11 @@ def serving_shortened(
     """As `serving`, for a call whose output is shortened until a provider is within the limit, to one token at least.
     Returns also the most it can use then. Prices rise with output, so the largest output is found by bisection.
     """
-    low, high = min(1, most.output_token), most.output_token
+    able, low, high = alive(fitting), min(1, most.output_token), most.output_token
     while limit is not None and low < high:
         middle = (low + high + 1) // 2
         units = most._replace(output_token=middle)
-        within = any(price(one, units) <= limit for one in fitting)
+        within = any(price(one, units) <= limit for one in able)
         low, high = (middle, high) if within else (low, middle - 1)
     shortened = most._replace(output_token=high)
     return shortened, serving(fitting, limit, lambda one: price(one, shortened))
@@ -151,6 +194,16 @@ def fits(provider: Provider, preferences: RoutePreferences) -> bool:
     return asked.max_latency_ms is None or expected_latency(provider) <= asked.max_latency_ms
 
 
+def distance(provider: Provider, *, nearest: bool) -> tuple[int, int]:
+    """Where a provider stands if the nearest come first: by the class of its measured round trip, in one class by its
+    tier. All stand in the same place if they do not.
+    """
+    if not nearest:
+        return ANYWHERE
+    near = provider.health.near
+    return (near if near is not None else FAR, TIERS.index(provider.tier))
+
+
 def expected_latency(provider: Provider) -> int:
     """The measured p50 latency in ms; what the provider declares while nothing is measured."""
     return provider.health.latency_ms or provider.slo_ms
@@ -167,6 +220,9 @@ def lacking(model: Model, wanted: Mapping[str, Any]) -> list[str]:
         asked = set(wanted.get(name, ()))
         if asked and not any(asked <= set(one.get(name, ())) for one in able):
             lacks.append(f"{name} {', '.join(sorted(asked))}")
+    room, need = wanted.get("max_memory_mb"), model.memory_mb
+    if room is not None and (need is None or need > room):
+        lacks.append(f"a need of {room} MB of memory at most" + (f" (it has {need})" if need else " that it states"))
     required = set(wanted.get("require", ()))
     if "bitexact" in required and document["execution"]["determinism"] != "bitexact":
         lacks.append("bitexact execution")

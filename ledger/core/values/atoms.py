@@ -10,6 +10,8 @@ Ppm: TypeAlias = int
 
 MAX_ATOMS = 2**63 - 1
 PPM = 1_000_000
+CURRENCY, DECIMALS = "AIC", 9
+"""The settlement token, and how many decimal places it has. An atom is the last of them."""
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -33,6 +35,11 @@ def ppm(value: object, what: str = "ratio_ppm") -> Ppm:
     if type(value) is not int or not 0 <= value <= PPM:
         raise Rejected(f"{what} must be a whole number of ppm from 0 to 1000000, not {value!r}", field=what)
     return value
+
+
+def format_ratio(ratio_ppm: Ppm) -> str:
+    """`12.5%` from 125000 ppm."""
+    return f"{ratio_ppm // 10_000}.{ratio_ppm % 10_000:04d}".rstrip("0").rstrip(".") + "%"
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

@@ -37,7 +37,7 @@ def parse(body: bytes | str) -> Document:
     """Decode a JSON object. Rejected: duplicate keys, floats, more than 64 levels, any other JSON value."""
     try:
         text = body if isinstance(body, str) else body.decode()
-        _check_depth(text)
+        check_depth(text)
         value = json.loads(text, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
     except (ValueError, RecursionError) as error:
         raise Rejected(f"not JSON: {error}") from error
@@ -46,7 +46,7 @@ def parse(body: bytes | str) -> Document:
     return value
 
 
-def _check_depth(text: str) -> None:
+def check_depth(text: str) -> None:
     """Bound the nesting before anything recurses: a library may have raised the interpreter's own limit."""
     depth = 0
     for bracket in _BRACKET.findall(_TEXT.sub("", text)):

@@ -133,6 +133,15 @@ def asks_by_unit(asks: Rates) -> list[int | None]:
     return [own.get(meter, own.get(meter.coarse)) for meter in Meter]
 
 
+def distinct(prices: Mapping[Meter, int]) -> dict[Meter, int]:
+    """The prices that are worth telling: of something, and not the same as the coarser meter's."""
+    return {
+        meter: price
+        for meter, price in prices.items()
+        if price and (meter.coarse == meter or prices.get(METERS[meter.coarse]) != price)
+    }
+
+
 def check_rates(asks: Rates) -> None:
     """Rejected unless `asks` are (meter, atoms) pairs, meters ascending."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import to_hex
-from ledger.core.values.meters import METERS, Meter
+from ledger.core.values.meters import Meter, distinct
 from roles.cli import amounts
 from roles.wallet import keystore
 
@@ -32,17 +32,21 @@ UNITS = frozenset(("units", "claimed", "meters"))
 # fmt: off
 TIMES = frozenset((
     "built_at", "created_at", "ended_at", "ended_at_ms", "expires_at", "final_at", "free_at", "posted_at",
-    "revoked_at", "started", "time", "until", "valid_until_ms",
+    "revoked_at", "since", "started", "time", "until", "valid_until_ms",
 ))
 # fmt: on
 FIRST_MS = 10**11
 """A time from here on is in ms; one before it, which would be in 1973, in seconds."""
 PPM = "_ppm"
+SIZES = {"size_bytes": 1, "memory_mb": 2**20}
+"""Sizes, and the bytes of their unit."""
 DID = "did:pkh:eip155:"
 
 
 def label(name: str) -> str:
     """The name of a field in words."""
+    if name in SIZES:
+        return name.partition("_")[0]
     return name.removesuffix(PPM).removesuffix("_ms" if name in TIMES else PPM).replace("_", " ")
 
 
@@ -72,6 +76,13 @@ def utc(moment: int) -> str:
     return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def size(count: int) -> str:
+    """So many bytes, in a unit that leaves few digits: a kB has 1,024."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    place = min(max(count.bit_length() - 1, 0) // 10, len(units) - 1)
+    return f"{count / 1024**place:,.1f}".removesuffix(".0") + f" {units[place]}"
+
+
 def is_number(value: Fact) -> bool:
     """Whether a column of such values is set to the right."""
     return isinstance(value, int) or (isinstance(value, str) and value.lstrip("-").isdecimal())
@@ -79,19 +90,13 @@ def is_number(value: Fact) -> bool:
 
 def rates(pricing: Mapping[str, str]) -> list[str]:
     """Prices by meter, each with its unit: those that cost something, and are not the same as their coarser meter's."""
-    meters = [Meter[name] for name in pricing if name in Meter.__members__]
-    dear = [one for one in meters if int(pricing[one.name]) and not _is_coarse(one, pricing)]
-    return [amounts.format_ask((meter, int(pricing[meter.name]))) for meter in dear]
+    prices = {Meter[name]: int(price) for name, price in pricing.items() if name in Meter.__members__}
+    return [amounts.format_ask(row) for row in distinct(prices).items()]
 
 
 def used(units: Mapping[str, int]) -> str:
     """Counts by meter: `1 call, 12 input tokens`."""
     return ", ".join(f"{count:,} {name.replace('_', ' ')}{'s' * (count != 1)}" for name, count in units.items())
-
-
-def _is_coarse(meter: Meter, pricing: Mapping[str, str]) -> bool:
-    coarser = METERS[meter.coarse]
-    return coarser is not meter and pricing.get(coarser.name) == pricing[meter.name]
 
 
 def _object(name: str, value: Mapping[str, Fact], known: Mapping[str, str]) -> str:
@@ -105,6 +110,8 @@ def _object(name: str, value: Mapping[str, Fact], known: Mapping[str, str]) -> s
 def _number(name: str, value: int) -> str:
     if name in TIMES and value:
         return utc(value if value >= FIRST_MS else value * 1000)
+    if name in SIZES:
+        return size(value * SIZES[name])
     return amounts.format_ratio(value) if name.endswith(PPM) and value >= 0 else f"{value:,}"
 
 

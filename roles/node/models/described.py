@@ -3,13 +3,10 @@ it is compared with its document before it is served.
 """
 
 import glob
-import hashlib
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ledger.core.catalog import tensors
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
@@ -77,36 +74,3 @@ def check(described: Described, interfaces: Sequence[Document]) -> None:
             tensors.check_promise(promised, described.inputs, described.outputs)
         elif not described.converses:
             raise Rejected(f"its document says that it speaks {promised['protocol']}, and the graph takes tensors")
-
-
-def artifact(path: Path) -> Document:
-    """The digest of an OCI manifest over every file of the model: any changed byte makes another model."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    blobs = [file for file in files if file.is_file() and not file.name.startswith(".")]
-    layers = [
-        {
-            "mediaType": "application/vnd.cncf.model.weight.v1.raw",
-            "digest": "sha256:" + _digest(file),
-            "size": file.stat().st_size,
-            "annotations": {"org.opencontainers.image.title": file.name},
-        }
-        for file in blobs
-    ]
-    manifest: dict[str, Any] = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": "application/vnd.cncf.model.manifest.v1+json",
-        "layers": layers,
-    }
-    packed = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-    return {
-        "mediaType": manifest["mediaType"],
-        "artifactType": manifest["artifactType"],
-        "digest": "sha256:" + hashlib.sha256(packed).hexdigest(),
-        "size": sum(file.stat().st_size for file in blobs),
-    }
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -14,8 +14,10 @@ from openai import OpenAI
 
 from roles.node.models.loader import LoadedModels
 from roles.node.models.resale import Resold, Upstream
+from roles.node.serve import named
 from roles.node.server import application
 from roles.node.state import State
+from tests.roles.model_servers import chats, paths, serving
 from tests.roles.node.conftest import RunningNode
 
 ASK = {"model": "mine", "messages": [{"role": "user", "content": "How long is the warranty?"}]}
@@ -83,6 +85,15 @@ async def selling(
         async with TestClient(TestServer(application(State(LoadedModels([("mine", sold)]))))) as client:
             yield client
     await upstream.close()
+
+
+def test_what_a_server_calls_a_model_is_learned_unless_it_is_said() -> None:
+    with serving(paths(chats("llama3.2:latest"))) as server:
+        learned = named("@acme/chat", Upstream(server.url, "@acme/chat", "key"))
+        assert learned == Upstream(server.url, "llama3.2:latest", "key")
+        asked = len(server.asked)
+        assert named("@acme/chat", Upstream(server.url, "said")) == Upstream(server.url, "said")
+        assert len(server.asked) == asked
 
 
 async def test_an_answer_that_is_not_metered_is_not_sold() -> None:

@@ -1,0 +1,1 @@
+"""Accuracy and success while nodes come and go."""
