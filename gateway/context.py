@@ -74,6 +74,8 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
+    parent_key: bytes = field(repr=False)
+    """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0

@@ -18,7 +18,7 @@ from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
 from gateway.asgi import Sender
 from gateway.catalog import credentials
-from gateway.catalog.catalog import ModelEntry
+from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -29,7 +29,7 @@ from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.catalog import models, realms
 from ledger.core.catalog.models import Offer
-from ledger.core.pricing import eligibility, epochs
+from ledger.core.pricing import eligibility, epochs, sponsors
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
 from ledger.core.values.atoms import Atoms
@@ -46,6 +46,8 @@ from ledger.store.network import realms as lists
 router = APIRouter(prefix="/v1", tags=["network"])
 
 MAX_DOCUMENT_BYTES = 256 * 1024
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999."""
 
 
 async def _read_document(request: Request) -> Document:
@@ -115,14 +117,16 @@ async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Respo
 
 @router.post("/offers", status_code=201)
 async def offer(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`. It replaces the party's offer with a
-    lower nonce; the same one again changes nothing. If its server wants credentials:
-    {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's `serve.credentials` is the
-    hash: keccak256(salt | canonical JSON).
+    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`: `ended` says whether one was in
+    force. It replaces the party's offer with a lower nonce; the same one again changes nothing. If its server wants
+    credentials: {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's
+    `serve.credentials` is the hash: keccak256(salt | canonical JSON).
     """
     document, headers = _read_offer(await _read_document(request))
     canon.validate(document, "offer")
-    models.offer(document, gateway.domain)  # is it signed? A name is looked up for its party only
+    said = models.offer(document, gateway.domain)  # is it signed? A name is looked up for its party only
+    if not _may_promote(gateway.catalog, said):
+        raise publications.unknown(said.subject)
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
@@ -133,17 +137,23 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         credential = credentials.encrypt(gateway.settings.secret, provider, subject, credentials.lines(headers))
     epoch = gateway.catalog.epoch
 
-    def take(session: Session) -> Offer:
-        offered, is_new = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+    def take(session: Session) -> tuple[Offer, bool, str]:
+        offered, changed = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
         _check_memory(gateway, offered)  # after its party is known to belong to the realm it names
-        if gateway.private and is_new and not offered.withdrawn:
+        if gateway.private and changed and not offered.withdrawn and not sponsors.is_order(offered):
             credits.place_bid(session, offered, epoch, now_ms())
-        return offered
+        if not sponsors.is_order(offered) or offered.withdrawn:
+            return offered, changed, ""
+        name = publications.promoted(session, offered.subject, gateway.domain, epoch).name
+        said = sponsors.said(publications.ordered(offered), name, ends_at(gateway, offered.until))
+        return offered, changed, said
 
-    made = await gateway.aside(take)
+    made, changed, order = await gateway.aside(take)
     gateway.book_changed.set()
-    shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
-    return shown | ({"withdrawn": True} if made.withdrawn else {})
+    shown = {"subject": cid(made.subject), "party": to_hex(made.party)}
+    if made.withdrawn:
+        return {**shown, "withdrawn": True, "ended": changed}
+    return {**shown, "expires_epoch": made.until} | ({"order": order} if order else {})
 
 
 def _check_memory(gateway: Gateway, offered: Offer) -> None:
@@ -157,6 +167,20 @@ def _check_memory(gateway: Gateway, offered: Offer) -> None:
         entry = catalog.by_id.get(offered.subject) if catalog is not None else None
         if isinstance(entry, ModelEntry):
             eligibility.check_memory(entry.model, at.memory_mb)
+
+
+def _may_promote(public: Catalog, offer: Offer) -> bool:
+    """Whether an offer is none to sponsor, or its party may know of what it sponsors: a realm is its members' alone."""
+    if not sponsors.is_order(offer) or offer.subject not in public.hidden:
+        return True
+    inside = [(realm, inner) for realm, inner in public.inside.items() if offer.subject in inner.by_id]
+    return any(realms.is_listed(realm, inner.members, offer.party) for realm, inner in inside)
+
+
+def ends_at(gateway: Gateway, epoch: int) -> str:
+    """When an epoch begins, and what was in force before it ends."""
+    at = epoch * gateway.calendar.epoch_seconds
+    return datetime.fromtimestamp(min(at, LAST_SECOND), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:

@@ -34,9 +34,10 @@ from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan, Scope
+from ledger.core.values import call_heads
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
-from ledger.core.values.ids import NO_KEY, Digest, call_id, to_hex
+from ledger.core.values.ids import NO_KEY, ZERO_DIGEST, Digest, call_id, to_hex
 from ledger.store.access.vouchers import Opened
 from ledger.store.receipts.receipts import Signed
 
@@ -45,6 +46,7 @@ router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
+PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
@@ -123,7 +125,8 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     realm = realm_named(headers, caller.key)
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
     ask, preferences = _read(catalog, path, headers, body), routing.preferences_of(headers, catalog.realm)
-    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm)
+    parent = _parent_of(gateway, caller, headers)
+    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
     entry = catalog.find(ask.model)
     client.model = entry.name if not catalog.realm else None
     if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
@@ -131,6 +134,17 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     if not request.keyed:
         return await _make(gateway, request)
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
+
+
+def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes]) -> Digest:
+    """The call that the caller's own node serves meanwhile; zero when it says nothing of one. Rejected unless a gateway
+    of the lane asked that node so lately that the call may still be open.
+    """
+    said = headers.get(PARENT)
+    if said is None:
+        return ZERO_DIGEST
+    longest = int((gateway.settings.call_seconds + calls.LATER) * 1000) + call_heads.SKEW_MS
+    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_key, caller.consumer, now_ms() - longest)
 
 
 async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:

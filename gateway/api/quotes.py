@@ -42,7 +42,7 @@ async def quote(gateway: Gateway, catalog: Catalog, wanted: Mapping[str, Any], n
         scope = Scope(gateway, catalog, preferences)
         await planning.fetch_glue(scope, entry)
         plan = planning.plan(scope, entry, None, 0)
-        parts = _workflow(gateway, plan, units)
+        parts = of_workflow(gateway, plan, units)
         planning.check_price(entry, int(parts["hold"]), preferences)
     else:
         parts = _model(gateway, entry, units, preferences, now)
@@ -64,7 +64,7 @@ def _model(
     return {"price": str(price), "hold": str(hold), "lines": lines(gateway, drawn.tariff, units, 0), "subs": []}
 
 
-def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
+def of_workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     """Every step that runs, at these meters. A step that nobody can serve now fails, and what follows from it is as in
     a run: its fallback is quoted, it is skipped, or the workflow is refused.
     """
@@ -93,7 +93,7 @@ def _step(gateway: Gateway, planned: PlannedStep, units: Units, preferences: Rou
     """
     name = planned.step.id
     if planned.plan is not None:
-        part = _workflow(gateway, planned.plan, units)
+        part = of_workflow(gateway, planned.plan, units)
         found = {"step": name, "subject": cid(planned.plan.entry.id)}
         return {**found, **{key: part[key] for key in ("price", "lines", "subs")}}
     most, candidates = planning.serving(planned, units, planned.step.max_price)

@@ -40,7 +40,7 @@ from ledger.core.values import call_heads
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import Conflict, Rejected, TollwayError
-from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Digest, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
@@ -73,6 +73,8 @@ class Request(msgspec.Struct, frozen=True):
     """Headers the answer carries beside its own."""
     realm: str = ""
     """The realm it is to be made in, as it names it."""
+    parent: Digest = ZERO_DIGEST
+    """The call that the caller's node serves meanwhile, if it says so."""
 
     def catalog(self, gateway: Gateway) -> Catalog:
         """The catalog that its caller sees now."""
@@ -93,6 +95,7 @@ class Request(msgspec.Struct, frozen=True):
             allowance=self.caller.allowance(model, self.started + gateway.lane_state.clock_ms),
             lock=self.call_id if self.keyed else None,
             realm=catalog.realm,
+            made_for=self.parent,
         )
 
 
@@ -197,7 +200,8 @@ class Call(msgspec.Struct):
         assert self.hold is not None
         tariff = candidate.tariff
         if self.referral is not None:
-            tariff = await self.referral.terms(tariff)
+            tariff = await self.referral.terms(tariff, served.units)
+            self.billing.slot = self.referral.paid_by
         draft = self.billing.draft(tariff, served)
         dues = [(self.hold, draft.receipt.charge)]
         counted = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
@@ -401,14 +405,19 @@ def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) ->
     ask, served_as = call.ask, candidate.served_as
     body = ask.body_for(served_as, candidate.limit_name, call.most.output_token // ask.choices)
     asked = Asked(attempt_id(call.billing.call_id, number), ask.upstream_path(served_as), body)
-    headers = ask.headers + _proven(gateway, candidate, asked)
+    headers = ask.headers + _proven(gateway, candidate, asked, call.billing.call_id)
     return gateway.upstream.request(candidate.target, asked.path, asked.body, headers)
 
 
-def _proven(gateway: Gateway, candidate: Candidate, asked: Asked) -> bytes:
-    """The header lines that show a node that its lane's gateway asks, for this request."""
-    head = call_heads.write(CallHead(gateway.lane, gateway.signer.public, now_ms()), candidate.secret, asked)
-    return f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n".encode()
+def _proven(gateway: Gateway, candidate: Candidate, asked: Asked, call_id: Digest) -> bytes:
+    """The header lines that show a node that its lane's gateway asks, for this request; and what it sends on with paid
+    calls of its own, to name this one.
+    """
+    at = now_ms()
+    head = call_heads.write(CallHead(gateway.lane, gateway.signer.public, at), candidate.secret, asked)
+    parent = call_heads.write_parent(gateway.parent_key, call_id, candidate.provider, at)
+    lines = f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n"
+    return f"{lines}{call_heads.PARENT}: {parent}\r\n".encode()
 
 
 def exhausted(call: Call) -> TollwayError:

@@ -8,14 +8,17 @@ log; a call that is not charged gives its place in the window back.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Engine
+from sqlmodel import Session
 
-from gateway.catalog.catalog import Entry, ModelEntry
-from gateway.database import transact
+from gateway.catalog.catalog import Entry
+from gateway.database import transact, transact_aside
 from gateway.errors import Refusal
+from ledger.core.catalog.bids import Role
 from ledger.core.pricing import commissions
 from ledger.core.pricing import promotion as slots
 from ledger.core.pricing.commissions import Referral, Sponsor, Sponsorship
@@ -23,7 +26,8 @@ from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
 from ledger.core.values.atoms import PPM, Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
+from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain
 from ledger.flows import receipt_log
 from ledger.store.receipts import referrals as counted
@@ -33,42 +37,60 @@ KEPT = 100_000
 """The most windows and impressions remembered. An impression that is forgotten is a slot that is not charged."""
 Pair = tuple[Address, Digest]
 """A consumer and a subject."""
+Transact = Callable[[Engine, Callable[[Session], Any]], Awaitable[Any]]
+"""Asks the database for a call, or aside of calls."""
 
 
 @dataclass(slots=True)
 class ReferralContext:
-    """The cause of a call: a referral, a shown slot, or both. Kept until it is known whether the call was charged."""
+    """The cause of a call: a referral, a shown slot, or both. Kept until it is known whether the call was charged.
+
+    `sponsorship` is the subject's owner's. `sold`: the terms of the call charge the slot.
+    """
 
     referrals: Referrals
     pair: Pair
-    sponsorship: Sponsorship
+    sponsorship: Sponsorship | None
     referral: Referral | None
     impression: Impression | None
     now: int
+    sold: bool = False
 
-    async def terms(self, plain: Tariff) -> Tariff:
-        """The same terms with the deduction beside them, stored. The plain ones where the sponsor has no line."""
-        sponsor = commissions.sponsor_of(plain.terms, self.sponsorship)
-        if sponsor is None:
-            return plain
-        promotion, surface = (self.impression.price, self.impression.surface) if self.impression else (0, ZERO_ADDRESS)
-        deduction = commissions.deduction(
-            plain.terms, sponsor, self.referral, promotion, surface, self.referrals.treasury
+    async def terms(self, plain: Tariff, units: Units, subcall_total: Atoms = 0) -> Tariff:
+        """The same terms with the deduction beside them, stored, for a call that used these units. The plain ones where
+        no line of them sponsors it.
+        """
+        amounts = plain.charge(units, subcall_total).amounts
+        deduction = slots.deduction(
+            plain.terms, amounts, self.sponsorship, self.referral, self.impression, self.referrals.treasury
         )
+        if deduction is None:
+            return plain
+        self.sold = deduction.surface != ZERO_ADDRESS
         reduced = compile_terms(replace(plain.terms, deduction=deduction))
         await self.referrals.store(reduced)
         return reduced
 
+    @property
+    def paid_by(self) -> str:
+        """Who pays for the slot, in which role; "" if it is not sold."""
+        return paid_by(self.impression.sponsorship) if self.impression is not None and self.sold else ""
+
     def end(self, charged: bool) -> None:
         """The call is over. Charged, it has used its place in the window and the slot; else both are given back."""
+        if self.impression is not None and not (charged and self.sold):
+            self.referrals.give_back(self.pair[1], self.impression, self.now)
         if charged:
-            if self.impression is not None:
-                self.referrals.count_spent(self.pair[1], self.impression.price, self.now)
             return
         if self.referral is not None and self.pair in self.referrals.referred:
             self.referrals.referred[self.pair] -= 1
         if self.impression is not None:
             self.referrals.shown.setdefault(self.pair, self.impression)
+
+
+def paid_by(order: Sponsorship) -> str:
+    """A sponsor as the note beside a receipt names it."""
+    return f"{to_hex(order.party)}/{order.role.name}"
 
 
 class Referrals:
@@ -83,7 +105,7 @@ class Referrals:
         self._domain = domain
         self.referred: OrderedDict[Pair, int] = OrderedDict()
         self.shown: OrderedDict[Pair, Impression] = OrderedDict()
-        self._spent: dict[Digest, tuple[int, Atoms]] = {}
+        self._spent: dict[tuple[Digest, str], tuple[int, Atoms]] = {}
         self._stored: set[Digest] = set()
 
     async def find(
@@ -95,44 +117,44 @@ class Referrals:
         impression = self.shown.pop(pair, None)
         if token is None and impression is None:
             return None
-        sponsorship = entry.sponsorship
-        referral = await self._referral(token, pair, sponsorship, now) if token is not None else None
-        if impression is not None and sponsorship is not None:
-            bought = await self._buys(pair, now)
-            if not slots.sells(impression, bought, now):
-                impression = None
-        if sponsorship is None or (referral is None and impression is None):
+        owner, referral = entry.sponsorship, None
+        if token is not None:
+            referral = await self._count(self._read(token), pair, owner, now)
+        if impression is not None and not await self._is_sold(impression, pair, now):
+            impression = None
+        if impression is not None and referral is None and impression.sponsorship.role is Role.curator:
+            referral = await self._count(_own_referral(impression, entry.id), pair, owner, now)
+        if referral is None and impression is None:
             return None
-        return ReferralContext(self, pair, sponsorship, referral, impression, now)
+        return ReferralContext(self, pair, owner, referral, impression, now)
 
     async def auction(
-        self, scored: Sequence[tuple[ModelEntry, Atoms]], task: str, consumer: Address | None, now: int
+        self, bids: Sequence[tuple[Bidder, Sponsorship]], consumer: Address | None, now: int
     ) -> list[Slot]:
-        """The slots to show for a task above these entries, each with its effective price. A consumer who buys from a
-        sponsor already is not shown its slot.
+        """The slots to show for these bids. A consumer who buys a subject already is not shown its slot, nor a curator
+        its own.
         """
-        sponsored = [
-            (entry, entry.sponsorship, score)
-            for entry, score in scored
-            if entry.sponsorship is not None and task in entry.sponsorship.slot_tasks
-        ]
-        best = min((score for *_, score in sponsored), default=0)
         bidders = []
-        for entry, sponsorship, score in sponsored:
-            if not sponsorship.slot_bid or (consumer is not None and await self._buys((consumer, entry.id), now)):
-                continue
-            left = max(0, sponsorship.slot_daily_cap - await self._spent_today(entry.id, now))
-            relevance = PPM * (best + 1) // (score + 1)
-            quality = max(candidate.health.quality_ppm for candidate in entry.candidates)
-            bidders.append(Bidder(entry.id, sponsorship.slot_bid, left, relevance, quality))
-        return slots.auction(bidders)
+        for bidder, order in sorted(bids, key=lambda one: -one[0].rank)[: slots.MAX_BIDDERS]:
+            if order.role is not Role.curator or order.party != consumer:
+                spent = await self._spent_today(bidder.subject, paid_by(order), now, transact_aside)
+                bidders.append(bidder._replace(left=max(0, order.slot_daily_cap - spent)))
+        while True:
+            shown, bought = slots.auction(bidders), []
+            for slot in shown:
+                if consumer is not None and await self._buys((consumer, slot.subject), now, transact_aside):
+                    bought.append(slot.subject)
+            if not bought:
+                return shown
+            bidders = [one for one in bidders if one.subject not in bought]
 
-    def show(self, consumer: Address, slot: Slot, surface: Address, now: int) -> None:
+    def show(self, consumer: Address, slot: Slot, entry: Entry, surface: Address, now: int) -> None:
         """Remember that a consumer was shown a slot. Only the first showing in a window counts."""
         pair = (consumer, slot.subject)
         before = self.shown.get(pair)
         if before is None or now >= before.shown_at + WINDOW_MS:
-            self.shown[pair] = Impression(slot.price, surface, now)
+            order = next(one for one in entry.orders if (one.party, one.role) == (slot.sponsor, slot.role))
+            self.shown[pair] = Impression(slot.price, surface, now, order)
             while len(self.shown) > KEPT:
                 self.shown.popitem(last=False)
 
@@ -144,17 +166,36 @@ class Referrals:
                 self._stored.clear()
             self._stored.add(reduced.id)
 
-    def count_spent(self, subject: Digest, price: Atoms, now: int) -> None:
-        """A slot was sold: count its price among the day's."""
-        day, spent = self._spent.get(subject, (0, 0))
-        today = now // DAY_MS
-        self._spent[subject] = (today, price + (spent if day == today else 0))
+    def give_back(self, subject: Digest, impression: Impression, now: int) -> None:
+        """A slot was not sold after all: its price is not among the day's."""
+        key = (subject, paid_by(impression.sponsorship))
+        day, spent = self._spent.get(key, (0, 0))
+        if day == now // DAY_MS:
+            self._spent[key] = (day, max(0, spent - impression.price))
 
-    async def _referral(self, token: bytes, pair: Pair, sponsorship: Sponsorship | None, now: int) -> Referral | None:
+    async def _is_sold(self, impression: Impression, pair: Pair, now: int) -> bool:
+        """Whether this call buys what was shown, within what its sponsor pays in a day. Its price is counted among the
+        day's at once, so that calls at the same time do not pass the sponsor's cap together.
+        """
+        if not slots.sells(impression, await self._buys(pair, now), now):
+            return False
+        order, subject = impression.sponsorship, pair[1]
+        spent = impression.price + await self._spent_today(subject, paid_by(order), now)
+        if spent > order.slot_daily_cap:
+            return False
+        self._spent[subject, paid_by(order)] = (now // DAY_MS, spent)
+        return True
+
+    def _read(self, token: bytes) -> Referral:
         try:
-            referral = commissions.read(token.decode("latin-1"), self._domain)
+            return commissions.read(token.decode("latin-1"), self._domain)
         except Rejected as rejected:
             raise Refusal(400, "invalid_referral", rejected.message, param="Tollway-Referral") from rejected
+
+    async def _count(
+        self, referral: Referral, pair: Pair, sponsorship: Sponsorship | None, now: int
+    ) -> Referral | None:
+        """A referral that earns something on this call, which takes its place in the window; else None."""
         consumer, subject = pair
         sponsor = Sponsor(0, sponsorship.offer_ppm, sponsorship.window_calls) if sponsorship else None
         if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
@@ -171,16 +212,27 @@ class Referrals:
         self.referred[pair] += 1
         return referral
 
-    async def _buys(self, pair: Pair, now: int) -> bool:
+    async def _buys(self, pair: Pair, now: int, run: Transact = transact) -> bool:
         since = max(0, now - WINDOW_MS)
-        return await transact(self._engine, lambda session: counted.bought_since(session, self._lane, *pair, since))
+        bought: bool = await run(self._engine, lambda session: counted.bought_since(session, self._lane, *pair, since))
+        return bought
 
-    async def _spent_today(self, subject: Digest, now: int) -> Atoms:
-        today = now // DAY_MS
-        known = self._spent.get(subject)
+    async def _spent_today(self, subject: Digest, payer: str, now: int, run: Transact = transact) -> Atoms:
+        today, key = now // DAY_MS, (subject, payer)
+        known = self._spent.get(key)
         if known is None or known[0] != today:
-            spent = await transact(
-                self._engine, lambda session: counted.promoted_since(session, self._lane, subject, today * DAY_MS)
+            spent = await run(
+                self._engine, lambda session: counted.promoted_since(session, self._lane, key, today * DAY_MS)
             )
-            self._spent[subject] = known = (today, spent)
+            known = self._spent.get(key)
+            if len(self._spent) >= KEPT:
+                self._spent.clear()
+            if known is None or known[0] != today:  # or a call counted meanwhile
+                self._spent[key] = known = (today, spent)
         return known[1]
+
+
+def _own_referral(impression: Impression, subject: Digest) -> Referral:
+    """A curator's slot refers the call that it sells: the curator keeps the whole commission, and pays out of it."""
+    until = impression.shown_at + WINDOW_MS
+    return Referral(impression.sponsorship.party, subject, PPM, commissions.LONGEST_WINDOW, until)

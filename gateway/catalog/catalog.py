@@ -38,6 +38,8 @@ class Candidate:
     slo_ms: int
     tier: str
     realm: str
+    since: int
+    """Since when it is offered without a break (ms)."""
     secret: bytes = field(repr=False)
     """What our key and the provider's have in common: heads of calls are proven with it."""
     health: Health = field(compare=False)
@@ -46,7 +48,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A model, the name it is listed by (its CID without one), its owner in this epoch, and its providers. Without
-    candidates, `why` says what is missing.
+    candidates, `why` says what is missing. `sponsorship` is its owner's; `orders` are for slots, of who earns a line.
     """
 
     model: Model
@@ -59,6 +61,7 @@ class ModelEntry:
     sponsorship: Sponsorship | None = None
     published_at: int = 0
     """When the lane's ledger took its document, in ms."""
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:
@@ -80,6 +83,7 @@ class CapsuleEntry:
     sponsorship: Sponsorship | None = None
     published_at: int = 0
     """When the lane's ledger took its document, in ms."""
+    orders: tuple[Sponsorship, ...] = ()
 
     @property
     def id(self) -> Digest:
@@ -109,6 +113,8 @@ class Catalog:
     """Models and workflows that are there in realms only."""
     inside: Mapping[str, "Catalog"] = field(default_factory=dict, compare=False, repr=False)
     """The catalogs of the realms by name. A realm's has none."""
+    able: dict[tuple[Digest, str], tuple[ModelEntry, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """The models that can do what a workflow's step asks for, by workflow and step, of the steps looked at so far."""
 
     def find(self, name: str) -> Entry:
         """A model or capsule by `@org/name`, `@org/name@version` or CID. Refused when there is none."""

@@ -32,7 +32,7 @@ def lines(headers: dict[str, str]) -> bytes:
 
 def encrypt(secret: SecretStr | None, provider: Address, subject: Digest, plain: bytes) -> Credential:
     """Encrypt header lines. Refused when the operator has set no secret."""
-    key = _key(secret)
+    key = key_of(secret)
     if key is None:
         raise Refusal(400, "no_credentials", "this gateway keeps no credentials: GATEWAY_SECRET is not set")
     nonce = os.urandom(12)
@@ -44,7 +44,7 @@ def encrypt(secret: SecretStr | None, provider: Address, subject: Digest, plain:
 
 def decrypted(session: Session, secret: SecretStr | None) -> dict[tuple[Address, Digest], bytes]:
     """All credentials decrypted. Conflict when the secret is not the one they were encrypted with."""
-    key = _key(secret)
+    key = key_of(secret)
     if key is None:
         return {}
     credentials = {}
@@ -58,7 +58,8 @@ def decrypted(session: Session, secret: SecretStr | None) -> dict[tuple[Address,
     return credentials
 
 
-def _key(secret: SecretStr | None) -> bytes | None:
+def key_of(secret: SecretStr | None) -> bytes | None:
+    """The operator's secret as a key; None without one."""
     if secret is None:
         return None
     key = bytes.fromhex(secret.get_secret_value().removeprefix("0x"))

@@ -13,16 +13,18 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
 from gateway.upstream import target
+from gateway.upstream.pool import Pool
 from ledger.core.catalog import models, names, realms
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
-from ledger.core.pricing import commissions, eligibility, epochs, terms
+from ledger.core.pricing import commissions, eligibility, epochs, sponsors, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import Tariff, compile_terms
+from ledger.core.pricing.sponsors import OWNERS
 from ledger.core.pricing.terms import Market, Operator
 from ledger.core.values.atoms import Ppm
 from ledger.core.values.call_heads import common_secret
@@ -47,8 +49,8 @@ TOLD = 8
 class CatalogLoader:
     """Loads catalogs. Keeps each provider's health and secret, and the documents that are parsed already."""
 
-    def __init__(self, signer: Signer, domain: Domain) -> None:
-        self._signer, self._domain = signer, domain
+    def __init__(self, signer: Signer, domain: Domain, upstream: Pool) -> None:
+        self._signer, self._domain, self.upstream = signer, domain, upstream
         self._secrets: dict[Address, bytes] = {}
         self._health: dict[tuple[Address, Digest], Health] = {}
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
@@ -133,8 +135,11 @@ class _Loading:
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
         standing = offers.unexpired(session, book.epoch)
-        self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute}
-        self.sponsors = {(o.subject, o.party): o for o in standing if o.role is not Role.compute}
+        self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute and not o.sponsors}
+        self.orders: dict[Digest, list[offers.Stored]] = {}
+        for order in standing:
+            if order.sponsors:
+                self.orders.setdefault(order.subject, []).append(order)
         self.realm_of = {key: _realm_of(o) for key, o in self.offers.items()}
         self.offered_in: dict[Digest, set[str]] = {}
         for (subject, _), realm in self.realm_of.items():
@@ -237,13 +242,23 @@ class _Loading:
         except Rejected as rejected:
             owner = self.market.owners.get(model.id, model.owner)
             return ModelEntry(model, cid(model.id), owner, (), context, protocols, rejected.message)
-        sponsor = self.sponsorship(model.id, owner)
-        return ModelEntry(model, cid(model.id), owner, candidates, context, protocols, sponsorship=sponsor)
+        sponsor, orders = self.sponsors(model.id, owner)
+        entry = ModelEntry(model, cid(model.id), owner, candidates, context, protocols)
+        return replace(entry, sponsorship=sponsor, orders=orders)
 
-    def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
-        stored = self.sponsors.get((subject, owner))
-        offer = orjson.loads(stored.body) if stored is not None else None
-        return commissions.sponsorship(owner, offer, ppm, window_calls)
+    def sponsors(
+        self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0
+    ) -> tuple[Sponsorship | None, tuple[Sponsorship, ...]]:
+        """The owner's offer to curators and for slots, and all orders for slots that count."""
+        owners: offers.Stored | None = None
+        others: list[Sponsorship | None] = []
+        for stored in self.orders.get(subject, ()):
+            if stored.role not in OWNERS:
+                others.append(commissions.sponsorship(stored.party, orjson.loads(stored.body)))
+            elif stored.party == owner and (owners is None or stored.nonce > owners.nonce):
+                owners = stored
+        own = commissions.sponsorship(owner, orjson.loads(owners.body) if owners else None, ppm, window_calls)
+        return own, sponsors.standing(own, [one for one in others if one is not None])
 
     def candidates(self, model: Model, lines: Sequence[Line], realm: str) -> tuple[Candidate, ...]:
         """The providers that can serve a model. Rejected, with the reason of each, when there is none."""
@@ -288,6 +303,7 @@ class _Loading:
             self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
+        health.tunnel = self.loader.upstream.tunnel(server)
         measured = self.measured.get((row.party, model.id))
         if measured is not None and not health.calls and not health.probed_at:
             health.quality_ppm, health.latency_ms = measured.quality_ppm, measured.latency_p50_ms
@@ -303,6 +319,7 @@ class _Loading:
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
             realm=realm,
+            since=offer.since,
             secret=self.loader.secret(row.party, document),
             health=health,
         )
@@ -319,9 +336,9 @@ class _Loading:
         except Rejected as rejected:
             owner = self.market.owners.get(one.id, one.weaver)
             return CapsuleEntry(one, cid(one.id), owner, None, None, rejected.message)
-        sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
+        sponsor, orders = self.sponsors(one.id, owner, one.curation_ppm, one.window_calls)
         root, sub = compile_terms(stated.root), compile_terms(stated.sub)
-        return CapsuleEntry(one, cid(one.id), owner, root, sub, sponsorship=sponsor)
+        return CapsuleEntry(one, cid(one.id), owner, root, sub, sponsorship=sponsor, orders=orders)
 
 
 def _named(

@@ -29,6 +29,10 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     provider: str | None = None
     key: str | None = None
     attempts: list[dict[str, Any]] = []
+    slot: str = ""
+    """Whose slot led to the call, if it is sold by it: 0xADDRESS/ROLE."""
+    parent: str = ""
+    """The call that the consumer's own node served meanwhile, if it said so."""
 
     @classmethod
     def of(cls, signed: Signed) -> Note:
@@ -54,7 +58,9 @@ class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
     `allowance` is what it is taken of where a key's budget bounds it. `attempts` are those that did not serve. `lock`
-    is the locked call that the consumer sent. What runs in a `realm` is in no metric: everybody may read those.
+    is the locked call that the consumer sent, `slot` names whose slot it sells. `made_for` is a call that the
+    consumer's own node serves; `parent` is the workflow's. What runs in a `realm` is in no metric:
+    everybody may read those.
     """
 
     call_id: Digest
@@ -70,6 +76,8 @@ class Billing(msgspec.Struct):
     attempts: list[dict[str, Any]] = []
     lock: Digest | None = None
     realm: str = ""
+    slot: str = ""
+    made_for: Digest = ZERO_DIGEST
 
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""
@@ -98,7 +106,9 @@ class Billing(msgspec.Struct):
             served.units,
         )
         provider = to_hex(served.provider) if served.provider is not None else None
-        note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)
+        is_root = self.parent == ZERO_DIGEST
+        parent = to_hex(self.made_for) if is_root and self.made_for != ZERO_DIGEST else ""
+        note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts, self.slot, parent)
         return Draft(receipt, msgspec.json.encode(note), self.allowance, self.lock)
 
 

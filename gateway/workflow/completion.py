@@ -148,13 +148,11 @@ async def serve(
     gateway: Gateway, request: Request, plan: Plan, referral: ReferralContext | None
 ) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing."""
-    if referral is not None:
-        plan = replace(plan, tariff=await referral.terms(plan.tariff))
     billing = request.billing(gateway, plan.catalog, plan.entry.name)
     holds = await Holds.take(gateway, billing, plan)
     try:
         execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body, late(gateway))
-        work = _Completion(gateway, request, plan, execution, holds).answer()
+        work = _Completion(gateway, request, plan, execution, holds, referral).answer()
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
         holds.release()
@@ -169,6 +167,7 @@ class _Completion:
     plan: Plan
     execution: Execution
     holds: Holds
+    referral: ReferralContext | None
 
     async def answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Run, charge and answer: as a stream if the last step can be one. A consumer that leaves stops the steps that
@@ -179,7 +178,7 @@ class _Completion:
         except ClientLeft:
             execution = self.execution
             root = execution.root(self.plan.tariff, EndReason.client_abort, execution.billing.digest_of(b""), 0)
-            charged = [root] if execution.served else []
+            charged = [await self._deducted(root)] if execution.served else []
             signed = await self.holds.charge(self.gateway, execution.guaranteed, charged)
             if not signed:
                 raise
@@ -211,7 +210,15 @@ class _Completion:
         return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
-        return await self.holds.charge(self.gateway, self.execution.guaranteed, [root])
+        return await self.holds.charge(self.gateway, self.execution.guaranteed, [await self._deducted(root)])
+
+    async def _deducted(self, root: ServedCall) -> ServedCall:
+        """A root call on its terms, with a deduction if it was referred, or a slot led to it."""
+        if self.referral is None:
+            return root
+        tariff = await self.referral.terms(root.tariff, root.served.units, root.subcall_total)
+        root.billing.slot = self.referral.paid_by
+        return replace(root, tariff=tariff)
 
     async def _stream(self, planned: PlannedStep) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last step. None when it did not run, or failed before its first byte."""

@@ -16,6 +16,9 @@ from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
+from ledger.core.pricing import commissions, sponsors
+from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.pricing.sponsors import Promoted
 from ledger.core.values.documents import Document, canonical, digest, parse, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -23,6 +26,7 @@ from ledger.core.values.ids import Address, Digest, Lane, cid, parse_did, to_hex
 from ledger.core.values.typed_data import Domain, document_hash, signed_by, signing_digest
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import bids, parties
 from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
 from ledger.store.network import realms as lists
@@ -95,7 +99,9 @@ def publish_offer(
     session: Session, document: Document, domain: Domain, epoch: int, credential: Credential | None, now: int
 ) -> tuple[Offer, bool]:
     """Store a party's signed offer, or withdraw the one it has by one that says so; and whether that changed anything:
-    the same offer again does not. Rejected when it is not signed, has expired, or is not newer than the stored one.
+    the same offer again does not, nor what withdraws none in force. Rejected when it is not signed, has expired, is not
+    newer than the stored one, or is an order that its party cannot give (`core.pricing.sponsors`). What was withdrawn
+    stays stored for its nonce: no older offer comes after it.
 
     Credentials of an earlier offer end with it.
     """
@@ -103,14 +109,20 @@ def publish_offer(
     _check_realm(session, offer, domain)
     if offer.until <= epoch:
         raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
-    sponsors = offer.role in (Role.maker, Role.oem, Role.weaver) and (offer.curation_ppm or offer.promotion)
+    is_order = sponsors.is_order(offer)
     serves = offer.role is Role.compute and offer.serving is not None
-    if not (sponsors or serves or offer.withdrawn or domain.chain_id == 0):
+    if is_order and offer.serving is not None:
+        raise Rejected("an offer says where a model is served, or it sponsors: sign one of each", field="$.serve")
+    if not (is_order or serves or offer.withdrawn or domain.chain_id == 0):
         raise Rejected(
-            "only compute offers with `serve`, or owners' offers with `curation` or `promotion`, can be published; "
+            "only compute offers with `serve`, or orders with `curation` or `promotion`, can be published; "
             "bids are placed on the chain",
             field="role",
         )
+    if is_order and not offer.withdrawn:
+        sponsors.check(ordered(offer), promoted(session, offer.subject, domain, epoch))
+    before = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order)
+    stood = before is not None and before.expires_at > epoch
     at = offer.serving if not offer.withdrawn else None
     stored = offers.Stored(
         subject=offer.subject,
@@ -123,16 +135,54 @@ def publish_offer(
         capacity=at.capacity if at else 0,
         expires_at=offer.until if not offer.withdrawn else 0,
         at=now,
+        since=before.since if before is not None and stood else now,
+        sponsors=is_order,
     )
     if not offers.put(session, stored):
-        known = offers.get(session, offer.subject, offer.party, offer.role)
-        if known is None or known.body != stored.body:
-            said = f"an offer with nonce {known.nonce if known else offer.nonce} is known: sign one with a higher nonce"
-            raise Rejected(said, field="$.nonce")
+        known = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order) or stored
+        if known.body != stored.body:
+            said = f"an offer with nonce {known.nonce} is known: sign one with a higher nonce"
+            raise Rejected(said, field="$.nonce", known_nonce=known.nonce)
         return offer, False
-    if offer.role is Role.compute:
+    if offer.role is Role.compute and not is_order:
         offers.put_credential(session, offer.subject, offer.party, credential, now)
-    return offer, True
+    return offer, stood or not offer.withdrawn
+
+
+def ordered(offer: Offer) -> Sponsorship:
+    """An order as a value. Rejected when it offers nothing to anybody."""
+    order = commissions.sponsorship(offer.party, offer.document)
+    if order is None:
+        raise Rejected("this order offers nothing: say --curators or --slot, or end the one you have with --end")
+    return order
+
+
+def unknown(subject: Digest) -> Rejected:
+    """The refusal of an order for what is not published, or not to be seen by its party."""
+    return Rejected(f"there is no model or workflow {cid(subject)} to promote", field="$.subject")
+
+
+def promoted(session: Session, subject: Digest, domain: Domain, epoch: int) -> Promoted:
+    """What an order for a subject would promote, as it stands now. Rejected when nothing of that id is published."""
+    stored = documents.get(session, subject)
+    if stored is None or stored.kind == "glue":
+        raise unknown(subject)
+    body, curated = parse(stored.body), False
+    placed = bids.of_subject(session, subject, epoch)
+    owner = parties.owner_to_be(session, subject) if domain.chain_id else None
+    owner = owner or stored.party
+    if stored.kind == "model":
+        one = models.model(body)
+        first, other = one.owner_role, Role.maker if one.owner_role is Role.oem else Role.oem
+        roles = {row.role for row in placed if row.party == owner}
+        role, tasks = other if other in roles and first not in roles else first, one.tasks
+    else:
+        role, tasks, curated = Role.weaver, None, bool(capsules.capsule(body).curation_ppm)
+    order = offers.get(session, subject, owner, role, sponsors=True)
+    if order is not None and order.expires_at > epoch and "curation" in parse(order.body):
+        curated = bool(parse(order.body)["curation"]["offer_ppm"])
+    bidders = {one: frozenset(row.party for row in placed if row.role is one) for one in (Role.compute, Role.delivery)}
+    return Promoted(stored.name or cid(subject), tasks, owner, frozenset({role}), bidders, curated)
 
 
 def publish_realm(session: Session, document: Document, domain: Domain, now: int) -> Members:

@@ -7,6 +7,7 @@ from typer import Argument
 
 from ledger.core.values import meters
 from ledger.core.values.atoms import DECIMALS, MAX_ATOMS, Atoms
+from ledger.core.values.atoms import format_ratio as format_ratio
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter, Rates, rates
 
@@ -101,8 +102,3 @@ def parse_ratio(text: str) -> int:
     if long or ppm > 1_000_000:
         raise Rejected(f"{text!r} is above 100%", ratio=text)
     return ppm
-
-
-def format_ratio(ppm: int) -> str:
-    """`12.5%` from 125000 ppm."""
-    return f"{ppm // 10_000}.{ppm % 10_000:04d}".rstrip("0").rstrip(".") + "%"

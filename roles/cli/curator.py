@@ -10,11 +10,14 @@ from ledger.core.pricing.commissions import Referral
 from ledger.core.values.ids import cid, to_hex
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
+from roles.cli.shared import cells
 from roles.cli.shared.payees import MAX_COUNT, add_earnings, add_statement
+from roles.cli.shared.sponsorship import add_curators_order
 
 app = Group("Recommend models and workflows, and earn a commission on the calls you bring.")
 add_earnings(app)
 add_statement(app)
+add_curators_order(app)
 
 
 @app.command("token")
@@ -31,7 +34,11 @@ def token(
     until = (int(time.time()) + days * 86_400) * 1000
     referral = Referral(here().account, here().resolve(subject), keep_ppm, window, until)
     text = commissions.token(referral, here().signer, here().domain)
-    output.show({"token": text, "subject": subject, "keeps": amounts.format_ratio(referral.keep_ppm), "days": days})
+    keeps, end = amounts.format_ratio(referral.keep_ppm), cells.utc(until)
+    output.show({"token": text, "subject": subject, "keeps": keeps, "days": days, "ends": f"{end} UTC"})
+    pays = here().gateway.get(f"/v1/models/{subject}").get("curation")
+    if not pays:
+        output.warn(f"nobody pays curators of {subject} now: this earns nothing until its owner does (... sponsor)")
     output.note("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
 
 

@@ -20,6 +20,7 @@ from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared import cells, documents, publication, servers
 from roles.cli.shared.payees import add_collect, add_payee
+from roles.cli.shared.sponsorship import add_owners_order
 from roles.client import model_server
 from roles.client.model_server import Served
 from roles.node.artifacts.manifest import artifact
@@ -373,4 +374,5 @@ def derivative_terms(royalty: str, floor: list[str]) -> Document:
 
 
 add_payee(app, Role.maker)
+add_owners_order(app, Role.maker)
 add_collect(app)

@@ -14,6 +14,7 @@ from roles.cli import maker, output
 from roles.cli.context import Group, here
 from roles.cli.shared import documents, publication
 from roles.cli.shared.payees import add_payee
+from roles.cli.shared.sponsorship import add_owners_order
 from roles.wallet import transactions
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
@@ -112,3 +113,4 @@ def frozen_terms(subject: Digest, parent: Document, name: str, relation: str) ->
 
 
 add_payee(app, Role.oem)
+add_owners_order(app, Role.oem)

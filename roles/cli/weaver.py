@@ -19,6 +19,7 @@ from roles.cli.context import Group, here
 from roles.cli.shared import bundles, calls, drawing, publication
 from roles.cli.shared.documents import check_name
 from roles.cli.shared.payees import add_payee, add_staking
+from roles.cli.shared.sponsorship import add_owners_order
 from roles.wallet import deposits, transactions
 
 File = Annotated[Path, Argument(help="capsule.json; models may be written as @org/name.")]
@@ -33,6 +34,7 @@ app = Group("Publish workflows of several models as one, and earn on each run.")
 
 add_staking(app, "it pays the finished sub-calls of a failed all-or-nothing run")
 add_payee(app, Role.weaver)
+add_owners_order(app, Role.weaver)
 
 
 @app.command("bond")

@@ -15,6 +15,7 @@ CAPSULE = ROOT / "deploy" / "demo" / "capsule.json"
 
 BASE, EMOTION, KB, DIALOG = "@north/emotion-base", "@south/emotion", "@kappa/kb", "@delta/dialog"
 SERVICE = "@wanda/customer-service"
+TASK = "text-generation"
 FOLDERS = {EMOTION: "emotion", KB: "kb", DIALOG: "dialog"}
 
 MAKERS = ("north", "kappa", "delta")
@@ -62,6 +63,13 @@ NEED_MONEY = {
     CONSUMER: "50",
     PAUPER: "1",
 }
+
+
+def orders() -> Iterator[str]:
+    """Who promotes what: the weaver its workflow, a maker and a provider the same model."""
+    yield f"weaver sponsor {SERVICE} --slot 400atoms --task {TASK} --wallet {WEAVER}"
+    yield f"maker sponsor {DIALOG} --slot 60atoms --wallet delta"
+    yield f"provider sponsor {DIALOG} --slot 90atoms --wallet {PROVIDERS[0].name}"
 
 
 def wallets(known: set[str]) -> Iterator[str]:

@@ -39,8 +39,9 @@ class Answer:
 class Consumer:
     """Makes calls with an API key, several at a time. Unavailable when openai is not installed."""
 
-    def __init__(self, url: str, key: str, referral: str = "", threads: int = 4) -> None:
+    def __init__(self, url: str, key: str, referral: str = "", tiers: str = "", threads: int = 4) -> None:
         headers = {"Tollway-Referral": referral} if referral else {}
+        headers |= {"Tollway-Tiers": tiers} if tiers else {}
         self.openai = load_openai()
         self.client = self.openai.OpenAI(
             base_url=f"{url}/v1", api_key=key, default_headers=headers, max_retries=2, timeout=60
@@ -53,6 +54,12 @@ class Consumer:
             return self._stream(model, text) if stream else self._whole(model, text)
         except self.openai.OpenAIError as error:
             raise Unavailable(f"a call of {model} failed: {error}", model=model) from error
+
+    def discover(self, task: str, meters: dict[str, int]) -> list[dict[str, Any]]:
+        """The rows that the gateway shows this consumer for a task, the sponsored ones first."""
+        found: Any = self.client.post("/discover", body={"task": task, "meters": meters}, cast_to=object)
+        rows: list[dict[str, Any]] = found["results"]
+        return rows
 
     def refusal(self, model: str, text: str) -> APIStatusError | None:
         """The error that answers a call; None if it is served."""

@@ -194,7 +194,7 @@ def test_a_slot_is_labelled_priced_by_the_next_and_paid_by_the_first_sale(
         ("@acme/quiet", True),
         ("@acme/loud", False),
     ]
-    assert [row["promo_second_price"] for row in rows[:2]] == ["40", "0"]
+    assert [row["promo_second_price"] for row in rows[:2]] == ["40", "10"], "the second row pays the reserve"
     assert paid(world, consumer) == {}
     for _ in range(3):
         gateway.chat(key, "@acme/loud")

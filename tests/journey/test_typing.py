@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
+import httpx
 import pytest
 
+from ledger.core.pricing.promotion import RESERVE
 from ledger.core.values.errors import Rejected
 from roles.cli import context
 from roles.cli.main import ask as run
 from roles.cli.output import wait_until
 from roles.local import network
-from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
+from roles.local.actors import DIALOG, EMOTION, KB, MODELS, SERVICE
 from roles.local.folder import ROOT
+from roles.wallet import api_keys
 from tests.journey.conftest import Person
 
 BASE, FINETUNED = (quote(str(MODELS / folder)) for folder in ("emotion-base", "emotion"))
@@ -82,13 +85,61 @@ def test_a_preview_shows_the_effect_of_a_bid() -> None:
 
 
 def test_a_recommendation_pays_its_curator() -> None:
-    run(f"weaver sponsor {SERVICE} --curators 50% --slot 400atoms --task text-generation --wallet wanda")
+    said = run(f"weaver sponsor {SERVICE} --curators 50% --slot 400atoms --task text-generation --wallet wanda")[
+        "order"
+    ]
+    assert f"as weaver of {SERVICE}" in said
+    assert "curators get 50% of your share" in said
+    assert "It ends at" in said
     assert run("curator offers")[0]["subject"] == SERVICE
     token = run(f"curator token {SERVICE} --keep 60% --wallet curt")["token"]
     assert run(f"curator read {token}")["keeps"] == "60%"
     call = f"consumer call {SERVICE} 'Where is my order?' --wallet alice"
     run(f"{call} --referral {token}")
     assert {row["role"] for row in run("curator earnings --wallet curt")["roles"]} <= {"curator"}
+
+
+def test_a_first_sale_from_a_slot_is_paid_by_a_weaver_a_curator_and_a_provider() -> None:
+    """Each by a consumer of its own, who looks with its key, sees the row, and buys."""
+    run(f"weaver sponsor {SERVICE} --slot 400atoms --task text-generation --wallet wanda")
+    run(f"oem sponsor {EMOTION} --curators 50% --wallet south")
+    run(f"curator sponsor {EMOTION} --slot 100atoms --wallet curt")
+    run(f"provider sponsor {KB} --slot 300atoms --wallet atlas")
+    assert "not yours to promote as its maker" in refused(f"maker sponsor {KB} --slot 400atoms --wallet delta")
+    assert "tollway provider bid" in refused(f"provider sponsor {KB} --slot 400atoms --wallet casa")
+    assert "at most 90% of your share" in refused(f"maker sponsor {KB} --curators 95% --wallet kappa")
+    run("local stop borea")  # atlas alone serves, and so pays
+    try:
+        sold = [
+            first_sale("vera", SERVICE, "text-generation"),
+            first_sale("eli", EMOTION, "text-classification"),
+            first_sale("kim", KB, "retrieval"),
+        ]
+    finally:
+        run("local start borea")
+    assert [role for role, _ in sold] == ["weaver", "curator", "compute"]
+    assert all(atoms >= RESERVE for _, atoms in sold), sold
+
+
+def first_sale(name: str, model: str, task: str) -> tuple[str, int]:
+    """A new consumer sees a model in a slot, and buys it: the sponsor's role, and what it pays of the call."""
+    run(f"wallet create {name} --light")
+    run(f"wallet faucet 5 --wallet {name}")
+    assert run(f"consumer deposit 2 --wallet {name}")["status"] == "credited"
+    run(f"consumer key --wallet {name}")
+    key = {"Authorization": f"Bearer {api_keys.current_file(name).read_text()}"}
+    with httpx.Client(base_url=f"{context.here().url}/v1", headers=key, timeout=60) as client:
+
+        def is_shown() -> bool:
+            rows = client.post("/discover", json={"task": task}).json()["results"]
+            return any(row["sponsored"] and row["name"] == model for row in rows)
+
+        assert wait_until(is_shown, 30, 0.5), f"{model} is in no slot"
+        body = {"model": model, "messages": [{"role": "user", "content": "Where is my order?"}], "max_tokens": 16}
+        answer = client.post("/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        receipt = client.get(f"/receipts/{answer.headers['tollway-receipt']}").json()
+    return receipt["noted"]["slot"].rpartition("/")[2], int(receipt["terms"]["carve"]["promotion"])
 
 
 def test_contracts_deployed_twice_are_the_same_and_a_lane_pauses() -> None:

@@ -237,6 +237,10 @@ maker transfer @a/b nobody                               | 1 | nobody
 maker sponsor @a/b --curators 95%                        | 1 | at most 90%
 maker sponsor @a/b --curators 10% --window 0             | 2 | --window
 maker sponsor @a/b --slot 0                              | 1 | more than 0
+maker sponsor @a/b                                       | 1 | offers nothing: say what a sale is worth
+maker sponsor @a/b --slot 9atoms --task x                | 1 | --slot 10atoms
+provider sponsor @a/b --slot 50atoms --daily 40atoms --task x | 1 | --daily 50atoms
+curator sponsor @a/b --task x                            | 1 | --slot 10atoms or more
 oem derive @a/b --parent @c/d --relation x               | 1 | finetune
 oem derive @a/b                                          | 2 | parent
 weaver publish none.json                                 | 1 | none.json: no such file
@@ -395,7 +399,7 @@ provider release -w alice -y                             | 1 | refused
 provider bid @nobody/x --ask call=1 -w atlas -y          | 1 | tollway consumer models
 provider bid @delta/dialog --ask output_tokens=5 -w atlas        | 1 | output_token
 provider offer @nobody/x --url http://127.0.0.1:9 -w atlas       | 1 | tollway consumer models
-provider withdraw-offer @nobody/x -w atlas               | 1 | tollway consumer models
+provider withdraw @nobody/x -w atlas                     | 1 | tollway consumer models
 maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
 maker transfer @kappa/kb bore -w kappa                   | 1 | borea
 maker retire @delta/dialog -w alice -y                   | 1 | -w NAME

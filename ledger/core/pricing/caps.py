@@ -30,7 +30,7 @@ ROLE_PPM: dict[Role, Ppm] = {
 def bid(role: Role, offered: Bid) -> None:
     if offered.ratio_ppm > ROLE_PPM[role]:
         raise Rejected(
-            f"a {role.name} bids at most {ROLE_PPM[role]} ppm, not {offered.ratio_ppm}",
+            f"a {role.name} bids at most {ROLE_PPM[role]} ppm, not {offered.ratio_ppm}: --ratio {ROLE_PPM[role]}ppm",
             role=role.name,
             ratio_ppm=offered.ratio_ppm,
             cap_ppm=ROLE_PPM[role],

@@ -44,16 +44,23 @@ def deduct(line: Atoms, deduction: Deduction, surface_ppm: Ppm = SURFACE_PPM) ->
     """
     cap = line * CAP_PPM // PPM
     referred, shown = deduction.curator != ZERO_ADDRESS, deduction.surface != ZERO_ADDRESS
-    commission = min(line * deduction.offer_ppm // PPM, cap) if referred else 0
-    curator = commission * deduction.keep_ppm // PPM
-    promotion = min(deduction.promotion, cap - commission) if shown else 0
+    given = commission(line, deduction.offer_ppm) if referred else 0
+    curator = given * deduction.keep_ppm // PPM
+    promotion = min(deduction.promotion, cap - given) if shown else 0
     surface = promotion * surface_ppm // PPM
-    return DeductedLine(line - commission - promotion, curator, commission - curator, surface, promotion - surface)
+    return DeductedLine(line - given - promotion, curator, given - curator, surface, promotion - surface)
+
+
+def commission(line: Atoms, offer_ppm: Ppm) -> Atoms:
+    """What a sponsor's line gives a curator and the consumer, rounded down: at most 90 % of it."""
+    return min(line * offer_ppm // PPM, line * CAP_PPM // PPM)
 
 
 TYPEHASH = keccak256(
     b"Referral(address curator,bytes32 subject,uint24 keepPpm,uint32 windowCalls,uint64 validUntil,uint64 nonce)"
 )
+LONGEST_WINDOW = 2**32 - 1
+"""The most calls that a referral can be valid for."""
 PREFIX = "tr_"
 _TOKEN = struct.Struct(">20s32sIIQQ65s")
 
@@ -74,7 +81,7 @@ class Referral:
 
     def __post_init__(self) -> None:
         ppm(self.keep_ppm, "keep_ppm")
-        if not 1 <= self.window_calls < 2**32:
+        if not 1 <= self.window_calls <= LONGEST_WINDOW:
             raise Rejected(f"a referral is valid for 1 call or more, not {self.window_calls}", field="window_calls")
         if not (0 <= self.valid_until < 2**63 and 0 <= self.nonce < 2**63):
             raise Rejected("valid_until and nonce are whole numbers below 2^63", field="valid_until")
@@ -103,9 +110,9 @@ class Sponsorship:
 
 
 def sponsorship(
-    owner: Address, offer: Document | None, curation_ppm: Ppm = 0, window_calls: int = 0
+    party: Address, offer: Document | None, curation_ppm: Ppm = 0, window_calls: int = 0
 ) -> Sponsorship | None:
-    """A subject owner's offer to curators and for slots, or None.
+    """A party's offer to curators and for slots of a subject, or None.
 
     Its signed offer counts, if it has one; without `curation` in it, what its capsule says (the other arguments).
     """
@@ -118,7 +125,7 @@ def sponsorship(
     if not curation_ppm and not slot:
         return None
     bid, cap = (parse(slot[name], name) for name in ("bid", "daily_cap")) if slot else (0, 0)
-    return Sponsorship(owner, role, curation_ppm, window_calls, bid, cap, frozenset(slot.get("tasks", ())))
+    return Sponsorship(party, role, curation_ppm, window_calls, bid, cap, frozenset(slot.get("tasks", ())))
 
 
 def sponsor_of(terms: Terms, sponsorship: Sponsorship) -> Sponsor | None:
@@ -171,23 +178,6 @@ def idle(referral: Referral, subject: Digest, consumer: Address, sponsor: Sponso
 def window(referral: Referral, sponsor: Sponsor) -> int:
     """The number of one consumer's paid calls that earn a commission: the least of the token's and the sponsor's."""
     return min(referral.window_calls, sponsor.window_calls)
-
-
-def deduction(
-    terms: Terms, sponsor: Sponsor, referral: Referral | None, promotion: int, surface: Address, treasury: Address
-) -> Deduction | None:
-    """The sponsor's deduction on this call: a commission if referred, `promotion` atoms if a slot was shown."""
-    if sponsor.line >= len(terms.lines) or (referral is None and not promotion):
-        return None
-    return Deduction(
-        sponsor=sponsor.line,
-        curator=referral.curator if referral else ZERO_ADDRESS,
-        offer_ppm=sponsor.offer_ppm if referral else 0,
-        keep_ppm=referral.keep_ppm if referral else PPM,
-        promotion=promotion,
-        surface=surface if promotion else ZERO_ADDRESS,
-        treasury=treasury,
-    )
 
 
 def _spelled(raw: bytes) -> str:

@@ -37,6 +37,11 @@ def ppm(value: object, what: str = "ratio_ppm") -> Ppm:
     return value
 
 
+def format_ratio(ratio_ppm: Ppm) -> str:
+    """`12.5%` from 125000 ppm."""
+    return f"{ratio_ppm // 10_000}.{ratio_ppm % 10_000:04d}".rstrip("0").rstrip(".") + "%"
+
+
 def ceil_div(numerator: int, denominator: int) -> int:
     """ceil(numerator / denominator)."""
     return -(-numerator // denominator)

@@ -8,6 +8,12 @@ two can make. It costs 1 us; a signature, which strangers could check too, costs
     code = keyed BLAKE3(attempt 32 | lane 20 | ms u64 | length of path u16 | path | body)
 
 The path is hashed without percent signs: a proxy may quote it anew.
+
+A node may be a consumer too, and pay for calls to serve one. It names the call that it serves by sending on what came
+with it, which only gateways of the lane can make, and which counts for the provider that was asked alone:
+
+    Tollway-Parent: <call id>:<ms since 1970>:<code>
+    code = keyed BLAKE3(call id 32 | provider 20 | ms u64)
 """
 
 import re
@@ -18,13 +24,16 @@ from urllib.parse import unquote
 from blake3 import blake3
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, Lane, address, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, address, digest, to_hex
 from ledger.core.values.typed_data import Signer, address_of
 
 HEADER: Final = "Tollway-Gateway"
+PARENT: Final = "Tollway-Parent"
 SKEW_MS: Final = 60_000
 """How far the gateway's clock and the node's may be apart."""
 _FORM = re.compile("(0x[0-9a-f]{40}):([0-9a-f]{66}):([0-9]{1,18}):([0-9a-f]{64})")
+
+_PARENT_FORM = re.compile("(0x[0-9a-f]{64}):([0-9]{1,18}):([0-9a-f]{64})")
 
 
 class Asked(NamedTuple):
@@ -77,3 +86,35 @@ def _code(secret: bytes, head: CallHead, asked: Asked) -> bytes:
     path = unquote(asked.path).encode()
     parts = (asked.attempt, head.lane, head.at.to_bytes(8, "big"), len(path).to_bytes(2, "big"), path, asked.body)
     return blake3(b"".join(parts), key=secret).digest()
+
+
+def parent_key(secret: bytes) -> bytes:
+    """The key of `Tollway-Parent`, of a secret that the gateways of a lane share, or that one gateway has."""
+    return blake3(secret, derive_key_context="tollway 2026 parent call").digest()
+
+
+def write_parent(key: bytes, call_id: Digest, provider: Address, at: int) -> str:
+    """What a gateway sends a provider's node with a call."""
+    return f"{to_hex(call_id)}:{at}:{_parent_code(key, call_id, provider, at).hex()}"
+
+
+def read_parent(text: str, key: bytes, provider: Address, since: int) -> Digest:
+    """The call that a provider's own call is made for. Rejected unless this provider was asked to serve it, at or after
+    `since` (ms).
+    """
+    found = _PARENT_FORM.fullmatch(text)
+    call_id, at = (digest(found[1]), int(found[2])) if found else (Digest(bytes(32)), 0)
+    known = found is not None and at < 2**63
+    if not known or not compare_digest(_parent_code(key, call_id, provider, at).hex(), found[3] if found else ""):
+        raise Rejected(
+            f"{PARENT} is what a gateway of this lane sent with a call to the account that pays now: send that on, "
+            "with a key of the account that serves, or leave it out",
+            field=PARENT,
+        )
+    if at < since:
+        raise Rejected(f"the call that {PARENT} names is over: leave it out", field=PARENT)
+    return call_id
+
+
+def _parent_code(key: bytes, call_id: Digest, provider: Address, at: int) -> bytes:
+    return blake3(call_id + provider + at.to_bytes(8, "big"), key=key).digest()

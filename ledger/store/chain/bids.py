@@ -32,6 +32,12 @@ def placed_until(session: Session, epoch: int) -> list[BidInForce]:
     return [_bid_in_force(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
 
 
+def of_subject(session: Session, subject: Digest, epoch: int) -> list[BidInForce]:
+    """The bids for a subject that are in force in an epoch, or enter later."""
+    query = select(BidRow).where(col(BidRow.subject) == subject, col(BidRow.until_epoch) > epoch)
+    return [_bid_in_force(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
+
+
 def of_party(session: Session, party: Address) -> list[BidInForce]:
     """Every bid a party placed, oldest first."""
     query = select(BidRow).where(col(BidRow.party) == party)

@@ -72,6 +72,13 @@ def model_owners(session: Session, epoch: int) -> dict[Digest, Address]:
     return {Digest(model): Address(owner) for model, owner in rows}
 
 
+def owner_to_be(session: Session, subject: Digest) -> Address | None:
+    """The owner of a registered id once every change so far counts; None if it is not registered."""
+    query = select(ModelOwnerRow.owner).where(col(ModelOwnerRow.model) == subject)
+    owner = session.exec(query.order_by(col(ModelOwnerRow.from_epoch).desc()).limit(1)).first()
+    return Address(owner) if owner is not None else None
+
+
 def registrations(session: Session) -> dict[Digest, Registration]:
     """How every registered id stands in the Registry."""
     rows = session.exec(select(ModelRow).execution_options(populate_existing=True))

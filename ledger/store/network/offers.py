@@ -16,7 +16,8 @@ from ledger.store.session import change, upsert, value_of
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An offer's canonical bytes with its signature, and the fields it is searched by. `expires_at` is an epoch, 0 when
-    it is withdrawn.
+    it is withdrawn. It was taken at `at`; `since` then the party has offered this without a break (ms). It `sponsors`
+    if it is an order to curators or for slots, else it serves, or bids.
     """
 
     subject: Digest
@@ -29,6 +30,8 @@ class Stored:
     capacity: int
     expires_at: int
     at: int
+    since: int
+    sponsors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,18 @@ class Credential:
 
 
 def put(session: Session, offer: Stored) -> bool:
-    """Store an offer in place of the party's earlier one in the role for the subject. False when that has as high a
-    nonce.
+    """Store an offer in place of the party's earlier one of its kind, in the role for the subject. False when that has
+    as high a nonce.
     """
     row = asdict(offer)
-    keys = ["subject", "party", "role"]
+    keys = ["subject", "party", "role", "sponsors"]
     statement = insert(OfferRow).values(row)
     newer = col(OfferRow.nonce) < statement.excluded.nonce
     return change(session, statement.on_conflict_do_update(index_elements=keys, set_=row, where=newer)) == 1
 
 
-def get(session: Session, subject: Digest, party: Address, role: Role) -> Stored | None:
-    row = session.get(OfferRow, (subject, party, role), populate_existing=True)
+def get(session: Session, subject: Digest, party: Address, role: Role, *, sponsors: bool = False) -> Stored | None:
+    row = session.get(OfferRow, (subject, party, role, sponsors), populate_existing=True)
     return _value(row) if row else None
 
 

@@ -19,12 +19,15 @@ class DocumentRow(SQLModel, table=True):
 
 
 class OfferRow(SQLModel, table=True):
-    """A party's offer in a role for a subject, signed by it. A withdrawn one stays, without a URL, for its nonce."""
+    """A party's offer in a role for a subject, signed by it; beside it, its order to curators or for slots, which
+    `sponsors`. A withdrawn one stays, without a URL, for its nonce.
+    """
 
     __tablename__ = "offers"
     subject: bytes = octets(key=True)
     party: bytes = octets(key=True)
     role: int = big(key=True)
+    sponsors: bool = Field(primary_key=True)
     body: bytes = octets()
     nonce: int = big()
     url: str = Field()
@@ -32,6 +35,7 @@ class OfferRow(SQLModel, table=True):
     capacity: int = big()
     expires_at: int = big()
     at: int = big()
+    since: int = big()
 
 
 class RealmRow(SQLModel, table=True):
@@ -68,11 +72,14 @@ class MeasurementRow(SQLModel, table=True):
 
 
 class TunnelRow(SQLModel, table=True):
-    """A gateway that holds a tunnel of a party's node, how other gateways reach it, and until when (ms)."""
+    """A gateway that holds a tunnel of a party's node, how other gateways reach it, its round trip to the node, and
+    until when (ms) it does.
+    """
 
     __tablename__ = "tunnels"
     party: bytes = octets(key=True)
     gateway: bytes = octets(key=True)
     url: str = Field()
     key: bytes = octets()
+    round_trip_ms: int = big()
     until: int = big()

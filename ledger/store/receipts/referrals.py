@@ -5,7 +5,7 @@ gateway asks once for a consumer and a subject, and remembers the answer.
 """
 
 from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, literal
-from sqlalchemy.dialects.postgresql import BIT
+from sqlalchemy.dialects.postgresql import BIT, JSONB
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import HEADER
@@ -38,10 +38,14 @@ def bought_since(session: Session, lane: Lane, consumer: Address, subject: Diges
     return session.exec(query.limit(1)).first() is not None
 
 
-def promoted_since(session: Session, lane: Lane, subject: Digest, since: int) -> int:
-    """The slot prices of a subject's sales at or after a time (ms): never less than what they took of its line."""
-    sold = (col(ReceiptRow.lane) == lane, _IS_ROOT, _names(subject), _HAS_DEDUCTION, col(ReceiptRow.ended_at) >= since)
-    query = select(func.sum(_PROMOTION)).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*sold)
+def promoted_since(session: Session, lane: Lane, slot: tuple[Digest, str], since: int) -> int:
+    """The slot prices of a subject's sales at or after a time (ms) that one sponsor pays, by the note beside each
+    receipt: never less than what they took of its line.
+    """
+    subject, payer = slot
+    paid = cast(func.convert_from(ReceiptRow.extra, "UTF8"), JSONB)["slot"].astext == payer
+    sales = (col(ReceiptRow.lane) == lane, _IS_ROOT, _names(subject), _HAS_DEDUCTION, col(ReceiptRow.ended_at) >= since)
+    query = select(func.sum(_PROMOTION)).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*sales, paid)
     return int(session.exec(query).one() or 0)
 
 

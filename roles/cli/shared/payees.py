@@ -1,25 +1,28 @@
-"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement, sponsor."""
+"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement."""
+
+from __future__ import annotations
 
 import contextlib
 import csv
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
-from ledger.core.pricing.commissions import CAP_PPM
 from ledger.core.settlement.transactions import Call
-from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import Address, Digest, address, cid, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import cells
-from roles.wallet import signing, transactions
+from roles.wallet import transactions
+
+if TYPE_CHECKING:
+    from ledger.core.settlement.events import BidPlaced
 
 ASK = (
     f"METER=ATOMS, such as call=200. Repeat it for more meters: {amounts.METERS}. "
@@ -37,13 +40,11 @@ Window = Annotated[
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
 FORMS = ("table", "json", "csv", "beancount")
-OFFER_EPOCHS = 24
-"""The time an offer of a commission or for a slot is in force."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
 def add_payee(app: Group, role: Role) -> None:
-    """Add the commands of a role that is paid by bids. Owners can also sponsor what is theirs."""
+    """Add the commands of a role that is paid by bids."""
 
     @app.command("bid")
     def place(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -62,35 +63,6 @@ def add_payee(app: Group, role: Role) -> None:
 
     add_earnings(app)
     add_statement(app)
-    if role in VALUE_ROLES:
-        add_sponsoring(app, role)
-
-
-def add_sponsoring(app: Group, role: Role) -> None:
-    @app.command("sponsor")
-    def sponsor(
-        subject: Annotated[str, Argument(help="Your model or capsule: @org/name, or its id.")],
-        curators: Annotated[str, Option(help="Commission for curators, in % of your own share; at most 90%.")] = "0%",
-        window: Annotated[
-            int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.", min=1, max=MAX_COUNT)
-        ] = 1_000,
-        slot: Annotated[str | None, Option(help="The most to pay per sale from a slot: 400atoms.")] = None,
-        daily: Annotated[str | None, Option(help="Daily budget for slots; default: 100 x --slot.")] = None,
-        task: Annotated[list[str] | None, Option(help="Show the slot for this task. Repeat it for more.")] = None,
-    ) -> None:
-        """Pay curators a commission, and bid for sponsored slots in discovery. You pay only for calls they bring."""
-        offered = amounts.parse_ratio(curators)
-        if offered > CAP_PPM:
-            raise Rejected(f"curators get at most 90% of your share, not {curators}", curators=curators)
-        curation = {"offer_ppm": offered, "window_calls": window}
-        parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "curation": curation}
-        if slot is not None:
-            bid = amounts.parse_some(slot)
-            cap = amounts.parse_some(daily) if daily else 100 * bid
-            parts["promotion"] = {"bid": str(bid), "daily_cap": str(cap), "tasks": task or []}
-        signed = signing.offer(here(), here().resolve(subject), role, OFFER_EPOCHS, parts)
-        output.confirm(f"offer this as {role.name} of {subject} for {OFFER_EPOCHS} epochs?")
-        output.show(here().gateway.post("/v1/offers", signed))
 
 
 def add_earnings(app: Group) -> None:
@@ -179,8 +151,10 @@ def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
 
 def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     """Confirm and place a bid. Warns about risks, and notes when the same bid is in force already."""
-    from roles.audit import previews  # slow to import
+    from ledger.core.pricing import caps  # slow to import
+    from roles.audit import previews
 
+    caps.bid(role, bid)
     warn(role, bid)
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
         current = previews.bid_in_force(here(), subject, role, here().account)
@@ -189,10 +163,37 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
             return
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
+    chain = transactions.chain(here())
+    if role in (Role.maker, Role.oem):
+        _check_owner(address(chain.view("Registry", "models", subject)[0]), role, name)
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
     sent = send_bid(subject, role, bid)
+    placed = chain.last_bid(subject, role, here().account)
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
-    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
+    said = in_words(placed, name, chain.deployment.epoch_seconds) if placed is not None else ""
+    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), "order": said, **sent})
+
+
+def _check_owner(owner: Address, role: Role, name: str) -> None:
+    """Rejected when this wallet bids in an owner's role for what it does not own: nobody would ever be paid by it."""
+    if owner == ZERO_ADDRESS:
+        raise Rejected(f"{name} is not registered: tollway maker register, or tollway oem derive")
+    if owner != here().account:
+        raise Rejected(
+            f"{name} is of {to_hex(owner)}, and only its owner bids as its {role.name}: to serve it, "
+            f"tollway provider bid {name}; to own it, tollway maker buy {name}"
+        )
+
+
+def in_words(placed: BidPlaced, name: str, epoch_seconds: int) -> str:
+    """A bid that was placed, with its beginning and its end."""
+    from ledger.core.pricing.epochs import NEVER  # slow to import
+
+    def begins(epoch: int) -> str:
+        return f"{cells.utc(1000 * epoch_seconds * epoch)} UTC"
+
+    until = begins(placed.until) if placed.until < NEVER else "you replace it"
+    return f"{describe(placed.bid)} as {placed.role.name} of {name}, from {begins(placed.first)} until {until}"
 
 
 def send_bid(subject: Digest, role: Role, bid: Bid) -> dict[str, object]:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
+from ledger.core.values.call_heads import PARENT
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.models.batching import Busy
 from roles.node.models.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20
+TOLLWAY_KEY = "tw_"
 OURS = frozenset((401, 402, 403, 407))
 """Statuses by which the server refuses the provider, and not the caller's request."""
 
@@ -46,10 +48,14 @@ class Upstream:
         """The URL without a trailing /v1, so that an OpenAI base URL works for both protocols."""
         return self.url.rstrip("/").removesuffix("/v1")
 
-    @property
-    def headers(self) -> dict[str, str]:
+    def headers(self, parent: str | None = None) -> dict[str, str]:
+        """The headers of a request. `parent` came with the call that is served: a Tollway gateway, by its key, gets it,
+        so that what is paid there names that call. Nobody else does.
+        """
         said = {"Content-Type": "application/json"}
-        return said | {"Authorization": f"Bearer {self.key}"} if self.key else said
+        if self.key:
+            said["Authorization"] = f"Bearer {self.key}"
+        return said | {PARENT: parent} if parent and self.key and self.key.startswith(TOLLWAY_KEY) else said
 
 
 class UpstreamFailed(Unavailable):
@@ -70,19 +76,19 @@ class Resold:
     def __init__(self, upstream: Upstream, http: aiohttp.ClientSession) -> None:
         self.upstream, self._http = upstream, http
 
-    async def chat(self, body: bytes, talk: Talk) -> bytes:
+    async def chat(self, body: bytes, talk: Talk, parent: str | None = None) -> bytes:
         """A plain chat completion, as the server wrote it."""
-        async with self._call("/v1/chat/completions", self._named(body)) as answer:
+        async with self._call("/v1/chat/completions", self._named(body), parent) as answer:
             raw = await _whole(answer)
         said = _object(raw)
         self._count(said.get("usage"), talk)
         return raw
 
-    async def chat_events(self, body: bytes, talk: Talk) -> AsyncIterator[bytes]:
+    async def chat_events(self, body: bytes, talk: Talk, parent: str | None = None) -> AsyncIterator[bytes]:
         """The events of a stream. The event that carries only usage is left out and booked in `talk`."""
         asked = self._named(body) | {"stream_options": {"include_usage": True}}
         counted = False
-        async with self._call("/v1/chat/completions", asked) as answer:
+        async with self._call("/v1/chat/completions", asked, parent) as answer:
             async for line in answer.content:
                 if not line.startswith(b"data:"):
                     continue
@@ -100,38 +106,44 @@ class Resold:
                 yield data
         raise UpstreamFailed("the upstream's stream broke off before its end")
 
-    async def infer(self, body: bytes) -> bytes:
-        async with self._call(f"/v2/models/{self.upstream.model}/infer", _request(body)) as answer:
+    async def infer(self, body: bytes, parent: str | None = None) -> bytes:
+        async with self._call(f"/v2/models/{self.upstream.model}/infer", _request(body), parent) as answer:
             return await _whole(answer)
 
     async def metadata(self) -> dict[str, object]:
         """The server's Open Inference Protocol metadata of the model."""
         url = f"{self.upstream.root}/v2/models/{self.upstream.model}"
-        async with self._http.get(url, headers=self.upstream.headers) as answer:
+        async with self._http.get(url, headers=self.upstream.headers()) as answer:
             return _object(await _whole(answer))
 
     def _named(self, body: bytes) -> dict[str, object]:
         return _request(body) | {"model": self.upstream.model}
 
     @asynccontextmanager
-    async def _call(self, path: str, body: Mapping[str, object]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _call(
+        self, path: str, body: Mapping[str, object], parent: str | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response to a POST, if its status is good. Refused if the request is at fault, Busy or Unavailable if the
-        server says so, else UpstreamFailed.
+        server says so, else UpstreamFailed. A key of another account than the node's may not name `parent`: without it.
         """
         url, reached = self.upstream.root + path, False
-        try:
-            async with self._http.post(url, data=orjson.dumps(body), headers=self.upstream.headers) as answer:
-                reached = True
-                if answer.status < 400:
-                    yield answer
-                    return
-                words = (await answer.content.read(2_000)).decode(errors="replace")
-                answer.close()
-        except (aiohttp.ClientError, OSError) as error:
-            if reached and isinstance(error, TimeoutError):
-                raise
-            what = "broke off" if reached else "cannot be reached"
-            raise UpstreamFailed(f"the upstream {what}: {type(error).__name__}") from error
+        for said in (parent, None) if parent else (None,):
+            try:
+                headers = self.upstream.headers(said)
+                async with self._http.post(url, data=orjson.dumps(body), headers=headers) as answer:
+                    reached = True
+                    if answer.status < 400:
+                        yield answer
+                        return
+                    words = (await answer.content.read(2_000)).decode(errors="replace")
+                    answer.close()
+            except (aiohttp.ClientError, OSError) as error:
+                if reached and isinstance(error, TimeoutError):
+                    raise
+                what = "broke off" if reached else "cannot be reached"
+                raise UpstreamFailed(f"the upstream {what}: {type(error).__name__}") from error
+            if answer.status != 400 or PARENT not in words:
+                break
         if answer.status in (429, 503):
             wait = answer.headers.get("Retry-After", "")
             busy = Busy if answer.status == 429 else Unavailable

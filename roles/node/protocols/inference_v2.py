@@ -6,6 +6,7 @@ import time
 import orjson
 from aiohttp import web
 
+from ledger.core.values.call_heads import PARENT
 from roles.node import metering
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold
@@ -54,7 +55,8 @@ async def infer(request: web.Request) -> web.Response:
     began = time.perf_counter_ns()
     async with asyncio.timeout(state.limits.call_seconds):
         if isinstance(model, Resold):
-            raw, compute_us = await model.infer(sent), (time.perf_counter_ns() - began) // 1000
+            raw = await model.infer(sent, request.headers.get(PARENT))
+            compute_us = (time.perf_counter_ns() - began) // 1000
         else:
             raw, compute_us = await _inferred(name, model, sent)
     headers = await state.evidence(request, name, metering.of_inference(compute_us, len(raw)), sent, raw)

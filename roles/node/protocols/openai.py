@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import orjson
 from aiohttp import web
 
+from ledger.core.values.call_heads import PARENT
 from ledger.core.values.meters import Units, used
 from roles.node import metering
 from roles.node.models.model import Model, Talk
@@ -25,16 +26,17 @@ async def models(request: web.Request) -> web.Response:
 
 async def completions(request: web.Request) -> web.StreamResponse:
     state, body, talk = request.app[STATE], await request.read(), Talk()
+    parent = request.headers.get(PARENT)
     asked = decode(body, ChatRequest)
     model = state.models.find(asked.model)
     began = time.perf_counter_ns()
     if asked.stream:
         if isinstance(model, Resold):
-            return await _stream(request, asked, body, talk, model.chat_events(body, talk))
+            return await _stream(request, asked, body, talk, model.chat_events(body, talk, parent))
         return await _stream(request, asked, body, talk, _events(asked, _pieces(model, asked, talk), talk))
     async with asyncio.timeout(state.limits.call_seconds):
         if isinstance(model, Resold):
-            raw = await model.chat(body, talk)
+            raw = await model.chat(body, talk, parent)
             talk.compute_us = (time.perf_counter_ns() - began) // 1000
         else:
             raw = _whole(asked, "".join([piece async for piece in _pieces(model, asked, talk)]), talk)

@@ -6,6 +6,7 @@ members are paid minus what they pay. What a wash call costs the coalition is mo
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain, combinations
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.core.catalog.bids import Deduction, Line, Role, Terms, ordered
+from ledger.core.pricing.commissions import Referral, Sponsorship
 from ledger.core.pricing.price import Charge, payees, price
-from ledger.core.pricing.promotion import Bidder, Impression, auction, sells
+from ledger.core.pricing.promotion import RESERVE, Bidder, Impression, auction, deduction, sells
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
 from tests.builders import ALICE, COMPUTE, MAKER, OPERATOR, TREASURY, an_address
@@ -22,6 +24,7 @@ from tests.rates import asks
 
 WEAVER, CURATOR, SURFACE, SYBIL = an_address(21), an_address(22), an_address(23), an_address(24)
 ONE = Units(call=1)
+OWN_CURATOR = (WEAVER, Role.curator)
 RATIOS, ASKS = st.integers(0, 290_000), st.integers(0, 1_000_000)
 
 
@@ -112,7 +115,8 @@ def test_click_draining_costs_the_drainer_more_than_the_sponsor(
     weaver_ppm: int, floor: int, ask: int, promotion: int
 ) -> None:
     """A rival buys with fresh accounts to burn the sponsor's slot budget: each sale still earns the sponsor 10 %."""
-    impression = Impression(promotion, SURFACE, 0)
+    order = Sponsorship(WEAVER, Role.weaver, 0, 0, promotion, 10 * promotion, frozenset({"chat"}))
+    impression = Impression(promotion, SURFACE, 0, order)
     clicks = [sells(impression, bought_since=True, now=at) for at in range(50)]
     assert sum(clicks) == 0  # looking and clicking cost a sponsor nothing
     shown = the_terms(weaver_ppm, floor, ask, Deduction(0, promotion=sells(impression, False, 1), surface=SURFACE))
@@ -122,6 +126,45 @@ def test_click_draining_costs_the_drainer_more_than_the_sponsor(
     assert sponsor * 9 >= drained  # it keeps at least a tenth of what the drainer brought
     assert sponsor + drained + charge.amounts[0] <= charge.charge  # the drainer paid for all of it, and for the rest
     assert gain({ALICE, SURFACE}, shown, charge) < 0 or charge.price == 0
+
+
+@given(RATIOS, ASKS, ASKS, st.integers(0, 1_000_000), st.integers(0, 1_000_000), st.integers(RESERVE, 2_000_000))
+def test_a_sponsor_gains_by_its_slot_with_no_accomplice(
+    weaver_ppm: int, floor: int, ask: int, offer: int, keep: int, cost: int
+) -> None:
+    """Whoever stands with the sponsor, as consumer, surface or curator: without the slot they would have as much, and
+    the treasury's part of its price is lost to them. Also for an owner that is its own curator. With a curator's slot
+    rounding may move a ppm of the line, and an atom, between the consumer and the owner.
+    """
+    plain_terms = the_terms(weaver_ppm, floor, ask)
+    plain = price(plain_terms, ONE)
+    owner = Sponsorship(WEAVER, Role.weaver, offer, 10)
+    for sponsor, role in ((WEAVER, Role.weaver), (COMPUTE, Role.compute), (CURATOR, Role.curator), OWN_CURATOR):
+        refers = role is Role.curator
+        referral = Referral(sponsor, plain_terms.subject, keep, 10, 2**62) if refers else None
+        order = Sponsorship(sponsor, role, 0, 0, cost, cost, frozenset({"chat"}))
+        both = []
+        for impression in (None, Impression(cost, SURFACE, 0, order)):
+            given_up = deduction(plain_terms, plain.amounts, owner, referral, impression, TREASURY)
+            terms = replace(plain_terms, deduction=given_up)
+            both.append((terms, price(terms, ONE)))
+        (without, charge), (shown, sold) = both
+        treasury = sold.amounts[-1] if shown.deduction is not None else 0
+        moved = 1 + charge.price // 1_000_000 if refers else 0
+        for friends in coalitions(ALICE, SURFACE, WEAVER, CURATOR, COMPUTE):
+            group = friends | {sponsor}
+            slack = 0 if ALICE in group else moved
+            assert gain(group, shown, sold) <= gain(group, without, charge) - treasury + slack, (role, group)
+        assert sold.price == charge.price
+
+
+@given(RATIOS, ASKS, ASKS, st.integers(0, 1_000_000), st.integers(0, 1_000_000))
+def test_an_owner_that_refers_to_itself_earns_no_more(
+    weaver_ppm: int, floor: int, ask: int, offer: int, keep: int
+) -> None:
+    plain = the_terms(weaver_ppm, floor, ask)
+    own = the_terms(weaver_ppm, floor, ask, Deduction(0, WEAVER, offer, keep))
+    assert gain({WEAVER}, own, price(own, ONE)) <= gain({WEAVER}, plain, price(plain, ONE))
 
 
 @given(RATIOS, ASKS, ASKS, st.integers(0, 900_000), st.integers(1, 40), st.integers(1, 5))

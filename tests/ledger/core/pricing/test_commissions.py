@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.catalog.bids import Deduction
-from ledger.core.pricing.commissions import PREFIX, Referral, Sponsor, deduction, idle, read, token, window
+from ledger.core.pricing.commissions import PREFIX, Referral, Sponsor, idle, read, token, window
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Digest
+from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Domain, Signer
-from tests.builders import ALICE, DOMAIN, OPERATOR, TREASURY, some_terms
+from tests.builders import ALICE, DOMAIN
 
 CURATOR = Signer(b"\x0c" * 32)
 SUBJECT = Digest(b"\x51" * 32)
@@ -74,13 +73,3 @@ def test_why_a_true_token_earns_nothing() -> None:
 def test_the_shorter_window_counts() -> None:
     assert window(REFERRAL, SPONSOR) == 50
     assert window(replace(REFERRAL, window_calls=3), SPONSOR) == 3
-
-
-def test_what_is_deducted_names_who_did_what() -> None:
-    terms = some_terms()
-    referred = Deduction(0, CURATOR.address, 300_000, 600_000, 0, ZERO_ADDRESS, TREASURY)
-    assert deduction(terms, SPONSOR, REFERRAL, 0, OPERATOR, TREASURY) == referred
-    shown = Deduction(0, ZERO_ADDRESS, 0, 1_000_000, 70, OPERATOR, TREASURY)
-    assert deduction(terms, SPONSOR, None, 70, OPERATOR, TREASURY) == shown
-    assert deduction(terms, SPONSOR, None, 0, OPERATOR, TREASURY) is None
-    assert deduction(terms, replace(SPONSOR, line=9), REFERRAL, 70, OPERATOR, TREASURY) is None
