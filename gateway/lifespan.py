@@ -90,6 +90,7 @@ class Running:
         await self._end_leases(gateway)
         receipt_log.on_reopen = gateway.leases.adopt
         await gateway.read_lane()
+        await gateway.upstream.forwarder.read()
         await self._read_book(gateway)
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
@@ -100,6 +101,7 @@ class Running:
             (MEASURE_SECONDS, self._measure),
             (lane_state.READ_SECONDS, lambda g: g.read_lane()),
             (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
+            (tunnel.READ_SECONDS, lambda g: g.upstream.forwarder.read()),
             (probes.EVERY_SECONDS, probes.send_due),
             (call_locks.HEARTBEAT_SECONDS, lambda g: g.call_locks.show_alive()),
             (call_locks.CLEAN_SECONDS, lambda g: g.call_locks.clean()),
@@ -158,7 +160,8 @@ class Running:
             settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds, settings.call_seconds
         )
         tunnels = Tunnels(lane, domain, limits)
-        shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
+        forwarder = Forwarder(engine, signer.address, settings.internal_url, tunnels)
+        upstream = Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, forwarder)
 
         def holdings() -> dict[Address, int]:
             return in_transaction(engine, lambda session: leases.unspent(session, lane, signer.address))
@@ -176,8 +179,8 @@ class Running:
             ),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
-            upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
-            loader=CatalogLoader(signer, domain),
+            upstream=upstream,
+            loader=CatalogLoader(signer, domain, upstream),
             realms=Realms(domain),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
@@ -221,6 +224,7 @@ class Running:
         loaded = await gateway.db(read)
         if loaded is not None:
             gateway.catalog, self._fingerprint = loaded
+            probes.add_paused(gateway)
             gateway.metrics.epoch.set(gateway.catalog.epoch)
 
     async def _return_idle(self, gateway: Gateway) -> None:

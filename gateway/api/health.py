@@ -10,6 +10,7 @@ from gateway.api.dependencies import Here
 from gateway.catalog.catalog import ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
+from ledger.core.pricing import eligibility
 from ledger.core.values.ids import to_hex
 
 router = APIRouter(tags=["health"])
@@ -62,5 +63,5 @@ def _measure(gateway: Gateway) -> None:
 
 
 def _usable(entry: ModelEntry) -> int:
-    """Its providers whose circuit is closed."""
-    return sum(candidate.health.usable for candidate in entry.candidates)
+    """Its providers that can be called now."""
+    return len(eligibility.alive(entry.candidates))

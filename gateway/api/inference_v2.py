@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from gateway.api.dependencies import Here, Seen
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.errors import Refusal
+from gateway.workflow import plan as planning
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -32,10 +33,10 @@ async def ready(gateway: Here) -> JSONResponse:
 
 
 @router.get("/models/{name:path}/ready")
-async def model_ready(name: str, catalog: Seen) -> JSONResponse:
-    """200 while a provider serves the model, else 503."""
+async def model_ready(name: str, gateway: Here, catalog: Seen) -> JSONResponse:
+    """200 while a model or workflow can be called, else 503."""
     entry = catalog.find(name)
-    good = not isinstance(entry, CapsuleEntry) and bool(entry.candidates)
+    good = not planning.why_not(planning.anywhere(gateway, catalog), entry)
     return JSONResponse({"name": entry.name, "ready": good}, 200 if good else 503)
 
 

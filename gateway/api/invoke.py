@@ -36,7 +36,7 @@ def read(catalog: Catalog, body: bytes) -> Ask:
     if unknown:
         raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
     entry = catalog.find(name)
-    if isinstance(entry, ModelEntry) and "openai.chat/1" not in entry.protocols:
+    if isinstance(entry, ModelEntry) and entry.protocols & {"openai.chat/1", "oip/2"} == {"oip/2"}:
         tensors = written(steps.tensor_request(entry.model, values))
         return Ask(INFER, name, tensors, limit=0, native=True)
     if not isinstance(values.get("messages"), list):

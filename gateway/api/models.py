@@ -9,23 +9,33 @@ from gateway.api.dependencies import Here, Seen
 from gateway.api.representations import shown_terms
 from gateway.api.schemas import MAX_INT
 from gateway.catalog.catalog import CapsuleEntry, Entry
+from gateway.workflow import plan as planning
+from gateway.workflow.plan import Scope
 from ledger.core.catalog import exports
 from ledger.core.catalog.exports import Format, Published
+from ledger.core.pricing import eligibility
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import cid, did, to_hex
+from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.meters import Meter, Units, by_meter
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
+Prices = Mapping[Meter, Atoms]
+"""The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
+MOST_PRICED = 10_000
+_priced: dict[Digest, tuple[Atoms, Prices]] = {}
+"""The prices of terms by their id, and of a typical call: they never change."""
 Offset = Annotated[int, Query(ge=0, le=MAX_INT, description="models to leave out at the beginning")]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_INT, description="the most models of an answer; absent: all")]
 
 
 @router.get("/models")
-async def list_models(catalog: Seen, all: bool = False, offset: Offset = 0, limit: Limit = None) -> dict[str, Any]:
+async def list_models(
+    gateway: Here, catalog: Seen, all: bool = False, offset: Offset = 0, limit: Limit = None
+) -> dict[str, Any]:
     """Every model and workflow that can be called now. With `all`, also those that cannot be, and why.
 
     OpenRouter's clients read it, too: `pricing` has its names beside our meters. By a meter's name it is atoms for the
@@ -33,10 +43,12 @@ async def list_models(catalog: Seen, all: bool = False, offset: Offset = 0, limi
 
     With `Tollway-Realm` and credentials of a member: what can be called in that realm.
     """
-    entries = sorted((one for one in catalog.by_id.values() if all or ready(one)), key=lambda one: one.name)
+    scope = planning.anywhere(gateway, catalog)
+    listed = (one for one in catalog.by_id.values() if all or not planning.why_not(scope, one))
+    entries = sorted(listed, key=lambda one: one.name)
     end = len(entries) if limit is None else offset + limit
     following = f"/v1/models?offset={end}&limit={limit}{'&all=true' * all}" if end < len(entries) else None
-    rows = [shown(one) for one in entries[offset:end]]
+    rows = [shown(scope, one) for one in entries[offset:end]]
     return {"object": "list", "data": rows, "total_count": len(entries), "links": {"next": following}}
 
 
@@ -47,29 +59,29 @@ async def export(name: str, format: Format, request: Request, gateway: Here, cat
 
     What a realm has is exported to its members alone.
     """
-    one = published(catalog.find(name), gateway.domain.chain_id)
+    one = published(planning.anywhere(gateway, catalog), catalog.find(name))
     return dict(exports.export(one, gateway.place(request.headers.get("host", ""), catalog.realm), format))
 
 
 @router.get("/models/{name:path}")
-async def show_model(name: str, catalog: Seen) -> dict[str, Any]:
+async def show_model(name: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """One model or workflow by name or CID, and why it cannot be called, if so."""
-    return shown(catalog.find(name))
+    return shown(planning.anywhere(gateway, catalog), catalog.find(name))
 
 
-def ready(entry: Entry) -> bool:
-    return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(entry.candidates)
-
-
-def shown(entry: Entry) -> dict[str, Any]:
-    """An entry in OpenAI's format, with Tollway's facts added."""
+def shown(scope: Scope, entry: Entry) -> dict[str, Any]:
+    """An entry in OpenAI's format, with Tollway's facts added. Each provider's price and speed are its own, and `since`
+    when (ms) it has offered the model without a break. One that cannot be called now is not `ready`; the model's price
+    is that of one that can.
+    """
+    why = planning.why_not(scope, entry)
     row: dict[str, Any] = {
         "id": entry.name,
         "object": "model",
         "created": entry.published_at // 1000,
         "cid": cid(entry.id),
         "version": (entry.capsule if isinstance(entry, CapsuleEntry) else entry.model).document["version"],
-        "ready": ready(entry),
+        "ready": not why,
     }
     if isinstance(entry, CapsuleEntry):
         interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
@@ -84,7 +96,10 @@ def shown(entry: Entry) -> dict[str, Any]:
         row["providers"] = [
             {
                 "provider": to_hex(c.provider),
+                "ready": c.health.usable,
                 "tier": c.tier,
+                "since": c.since,
+                "pricing": _in_json(_prices(c.tariff)[1]),
                 "capacity": c.capacity,
                 "quality_ppm": c.health.quality_ppm,
                 "latency_ms": c.health.latency_ms,
@@ -100,39 +115,52 @@ def shown(entry: Entry) -> dict[str, Any]:
     if sponsorship is not None and sponsorship.offer_ppm:
         offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}
         row["curation"] = {"sponsor": to_hex(sponsorship.party), "role": sponsorship.role.name, **offered}
-    if entry.why:
-        row["why"] = entry.why
-    one = published(entry)
-    row["pricing"] = {meter.name: str(price) for meter, price in (one.prices or {}).items()}
-    row["pricing"] |= exports.openrouter_pricing(one.prices)
+    if why:
+        row["why"] = why
+    one = published(scope, entry)
+    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices)
     row |= exports.openrouter(one)
     return row
 
 
-def published(entry: Entry, chain_id: int = 0) -> Published:
+def published(scope: Scope, entry: Entry) -> Published:
     """A model or workflow as it is exported."""
     if isinstance(entry, CapsuleEntry):
         document, protocols, context = entry.capsule.document, frozenset((exports.CHAT,)), None
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
-    owner = did(chain_id, entry.owner)
-    return Published(entry.id, entry.name, owner, document, protocols, context, ready(entry), prices(entry))
+    owner, ready = did(scope.gateway.domain.chain_id, entry.owner), not planning.why_not(scope, entry)
+    return Published(entry.id, entry.name, owner, document, protocols, context, ready, prices(entry))
 
 
-def prices(entry: Entry) -> Mapping[Meter, Atoms] | None:
-    """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte. The provider's
-    with the least price of a typical call; None for a workflow that has no price of its own, and where nobody serves.
+def prices(entry: Entry) -> Prices | None:
+    """The prices of the provider that can be called now with the least price of a typical call; None for a workflow
+    that has no price of its own, and where nobody serves.
     """
     if isinstance(entry, CapsuleEntry):
         listed = entry.capsule.list_price
         return None if listed is None or entry.tariff is None else {Meter.call: listed}
-    typical = [(_price(one.tariff, TYPICAL_CALL), place) for place, one in enumerate(entry.candidates)]
-    for price, place in sorted(typical):
-        tariff = entry.candidates[place].tariff
-        said = {meter: _price(tariff, by_meter({meter: meter.scale})) for meter in Meter}
-        if max(price, *said.values()) <= MAX_ATOMS:
+    offered = [_prices(one.tariff) for one in eligibility.alive(entry.candidates)]
+    for typical, said in sorted(offered, key=lambda one: one[0]):
+        if max(typical, *said.values()) <= MAX_ATOMS:
             return said
     return None
+
+
+def _prices(tariff: Tariff) -> tuple[Atoms, Prices]:
+    """The price of a typical call by these terms, and their prices."""
+    known = _priced.get(tariff.id)
+    if known is None:
+        if len(_priced) >= MOST_PRICED:
+            _priced.clear()
+        said = {meter: _price(tariff, by_meter({meter: meter.scale})) for meter in Meter}
+        known = _priced[tariff.id] = _price(tariff, TYPICAL_CALL), said
+    return known
+
+
+def _in_json(said: Prices) -> dict[str, str]:
+    """Prices by the names of meters, those that there can be."""
+    return {meter.name: str(price) for meter, price in said.items() if price <= MAX_ATOMS}
 
 
 def _price(tariff: Tariff, units: Units) -> Atoms:

@@ -117,10 +117,10 @@ async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Respo
 
 @router.post("/offers", status_code=201)
 async def offer(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`. It replaces the party's offer with a
-    lower nonce; the same one again changes nothing. If its server wants credentials:
-    {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's `serve.credentials` is the
-    hash: keccak256(salt | canonical JSON).
+    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`: `ended` says whether one was in
+    force. It replaces the party's offer with a lower nonce; the same one again changes nothing. If its server wants
+    credentials: {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's
+    `serve.credentials` is the hash: keccak256(salt | canonical JSON).
     """
     document, headers = _read_offer(await _read_document(request))
     canon.validate(document, "offer")
@@ -137,21 +137,23 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         credential = credentials.encrypt(gateway.settings.secret, provider, subject, credentials.lines(headers))
     epoch = gateway.catalog.epoch
 
-    def take(session: Session) -> tuple[Offer, str]:
-        offered, is_new = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+    def take(session: Session) -> tuple[Offer, bool, str]:
+        offered, changed = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
         _check_memory(gateway, offered)  # after its party is known to belong to the realm it names
-        if gateway.private and is_new and not offered.withdrawn and not sponsors.is_order(offered):
+        if gateway.private and changed and not offered.withdrawn and not sponsors.is_order(offered):
             credits.place_bid(session, offered, epoch, now_ms())
         if not sponsors.is_order(offered) or offered.withdrawn:
-            return offered, ""
+            return offered, changed, ""
         name = publications.promoted(session, offered.subject, gateway.domain, epoch).name
-        return offered, sponsors.said(publications.ordered(offered), name, ends_at(gateway, offered.until))
+        said = sponsors.said(publications.ordered(offered), name, ends_at(gateway, offered.until))
+        return offered, changed, said
 
-    made, order = await gateway.aside(take)
+    made, changed, order = await gateway.aside(take)
     gateway.book_changed.set()
-    shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
-    shown |= {"order": order} if order else {}
-    return shown | ({"withdrawn": True} if made.withdrawn else {})
+    shown = {"subject": cid(made.subject), "party": to_hex(made.party)}
+    if made.withdrawn:
+        return {**shown, "withdrawn": True, "ended": changed}
+    return {**shown, "expires_epoch": made.until} | ({"order": order} if order else {})
 
 
 def _check_memory(gateway: Gateway, offered: Offer) -> None:

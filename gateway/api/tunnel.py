@@ -19,7 +19,16 @@ from gateway.context import Gateway
 from gateway.errors import ClientLeft, NodeFailed, Refusal, internal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
-from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TOO_MANY, TunnelNode
+from gateway.upstream.tunnel import (
+    AUTHENTICATION,
+    FAILED,
+    PING_SECONDS,
+    PREFIX,
+    REFUSED,
+    SILENT,
+    TOO_MANY,
+    TunnelNode,
+)
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.tunnel_frames import Kind, decode, encode
 
@@ -60,29 +69,40 @@ async def _serve_tunnel(gateway: Gateway, sender: Sender, socket: WebSocket) -> 
     except WebSocketDisconnect:
         return
     sender.admit()
-    writer = asyncio.create_task(node.write())
+    work = [asyncio.create_task(node.write()), asyncio.create_task(_ping(gateway, node))]
     try:
-        await gateway.upstream.forwarder.announce(node.party)  # before the node gets its welcome
+        await gateway.upstream.forwarder.announce(node)  # before the node gets its welcome
         await gateway.upstream.tunnels.join(node)
         while True:
             gateway.upstream.tunnels.take(node, await socket.receive_bytes())
     except (WebSocketDisconnect, Rejected, KeyError, RuntimeError):
         pass
     finally:
-        writer.cancel()
+        for task in work:
+            task.cancel()
         gateway.upstream.tunnels.leave(node)
         if not gateway.draining:
             await gateway.upstream.forwarder.announce()
 
 
+async def _ping(gateway: Gateway, node: TunnelNode) -> None:
+    """Ping a node, until it does not answer for too long: then it is not there any more."""
+    while node.ping(asyncio.get_running_loop().time()):
+        await asyncio.sleep(PING_SECONDS)
+    gateway.upstream.tunnels.leave(node)
+    await node.close(SILENT, "this node answers no ping")
+
+
 async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
     """Send a challenge. Rejected unless the node answers it with a party's signature."""
-    nonce = os.urandom(32)
+    nonce, loop = os.urandom(32), asyncio.get_running_loop()
+    began = loop.time()
     await socket.send_bytes(encode(Kind.challenge, 0, nonce))
     async with asyncio.timeout(HELLO_SECONDS):
         message = await socket.receive_bytes()
+    took = loop.time() - began
     party, name = gateway.upstream.tunnels.challenge(decode(message), nonce)
-    return TunnelNode(party, name, socket.send_bytes, socket.close)
+    return TunnelNode(party, name, socket.send_bytes, socket.close, took)
 
 
 def is_forwarded(scope: Message) -> bool:

@@ -7,6 +7,7 @@ node cannot be reached or is silent for two consumers. A probe that is answered 
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.errors import NodeFailed
 from ledger.core.values.atoms import PPM
@@ -35,13 +36,22 @@ MISSED = frozenset(("unreachable", "timeout"))
 """Failures that no request causes: what two consumers see of them is true for all."""
 
 
+class Tunnel(Protocol):
+    """The way to a party behind NAT. `round_trip_ms` is None while no tunnel of it is open at any gateway."""
+
+    @property
+    def round_trip_ms(self) -> int | None: ...
+
+
 @dataclass(slots=True)
 class Health:
     """One provider on one subject. Times are ms of the steady clock, 0 for never."""
 
     quality_ppm: int = PPM
     latency_ms: int = 0
-    round_trip_ms: int = 0
+    connect_ms: int = 0
+    """The shortest round trip of a connection to it. Through a tunnel, `tunnel` measures it by pings."""
+    tunnel: Tunnel | None = None
     calls: int = 0
     errors: int = 0
     refusals: int = 0
@@ -63,8 +73,20 @@ class Health:
 
     @property
     def usable(self) -> bool:
-        """False while the circuit is open. The time of the next probe does not close it, only its answer does."""
-        return self.paused_until == 0
+        """False while the circuit is open, or no tunnel to it. The time of the next probe does not close the circuit,
+        only its answer does.
+        """
+        return self.paused_until == 0 and self.is_connected
+
+    @property
+    def is_connected(self) -> bool:
+        """False while it is behind NAT and has no tunnel open."""
+        return self.tunnel is None or self.tunnel.round_trip_ms is not None
+
+    @property
+    def round_trip_ms(self) -> int:
+        """The round trip to it, 0 while nothing is measured. No answer of a model moves it."""
+        return self.connect_ms if self.tunnel is None else self.tunnel.round_trip_ms or 0
 
     def is_last(self, consumer: Address | None, now: int) -> bool:
         """Whether it is tried after all others: it is busy, or did not serve this consumer lately."""
@@ -81,11 +103,9 @@ class Health:
         return next((bound for bound in NEAR_MS if self.round_trip_ms <= bound), None)
 
     def succeeded(self, took_ms: int, overclaimed: bool, round_trip_ms: int | None = None) -> None:
-        """A call was served; `took_ms` until its first byte. The shortest round trip counts; where none can be
-        measured, as through a tunnel, the quickest answer is its upper bound.
-        """
-        seen = max(1, took_ms if round_trip_ms is None else round_trip_ms)
-        self.round_trip_ms = min(self.round_trip_ms or seen, seen)
+        """A call was served; `took_ms` until its first byte. The shortest round trip of a connection counts."""
+        if round_trip_ms is not None:
+            self.connect_ms = min(self.connect_ms or round_trip_ms, round_trip_ms)
         self.calls += 1
         self._missed = None
         self._busy_ms = 0

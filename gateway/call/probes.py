@@ -48,10 +48,26 @@ async def send_due(gateway: Gateway) -> None:
     for provider, subject in unwell.take(steady_ms(), MOST_AT_ONCE - len(unwell.probes)):
         for entry in gateway.catalog.everywhere(subject):
             for candidate in entry.candidates:
-                if candidate.provider == provider:
+                if candidate.provider != provider:
+                    continue
+                if not candidate.health.is_connected:  # it is probed when its tunnel is there again
+                    candidate.health.probed_at = steady_ms()
+                    unwell.add((provider, subject), candidate.health)
+                else:
                     task = asyncio.create_task(_probe(gateway, entry, candidate))
                     unwell.probes[task] = provider
                     task.add_done_callback(unwell.probes.pop)
+
+
+def add_paused(gateway: Gateway) -> None:
+    """Have the nodes probed whose circuit is open. Who left with it open and comes back is called by nobody, so nothing
+    else would close it.
+    """
+    public = gateway.catalog
+    for entry in (entry for catalog in (public, *public.inside.values()) for entry in catalog.models()):
+        for candidate in entry.candidates:
+            if candidate.health.paused_until:
+                gateway.unwell.add((candidate.provider, candidate.subject), candidate.health)
 
 
 async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> None:

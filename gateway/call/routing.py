@@ -78,7 +78,8 @@ def refusal_of(name: str, error: AboveLimit | AllPaused) -> Refusal:
         facts = {"required": str(error.least), "max_price": str(error.limit)}
         return Refusal(402, "above_max_price", message, facts=facts)
     wait = max(1, (error.until - steady_ms() + 999) // 1000)
-    return Refusal(503, "providers_down", f"every provider of {name} failed lately", retry_after=wait)
+    message = f"every provider of {name} failed lately or is not connected"
+    return Refusal(503, "providers_down", message, retry_after=wait)
 
 
 class Draw(NamedTuple):

@@ -38,6 +38,8 @@ class Candidate:
     slo_ms: int
     tier: str
     realm: str
+    since: int
+    """Since when it is offered without a break (ms)."""
     secret: bytes = field(repr=False)
     """What our key and the provider's have in common: heads of calls are proven with it."""
     health: Health = field(compare=False)
@@ -111,6 +113,8 @@ class Catalog:
     """Models and workflows that are there in realms only."""
     inside: Mapping[str, "Catalog"] = field(default_factory=dict, compare=False, repr=False)
     """The catalogs of the realms by name. A realm's has none."""
+    able: dict[tuple[Digest, str], tuple[ModelEntry, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """The models that can do what a workflow's step asks for, by workflow and step, of the steps looked at so far."""
 
     def find(self, name: str) -> Entry:
         """A model or capsule by `@org/name`, `@org/name@version` or CID. Refused when there is none."""

@@ -13,6 +13,7 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
 from gateway.upstream import target
+from gateway.upstream.pool import Pool
 from ledger.core.catalog import models, names, realms
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
@@ -48,8 +49,8 @@ TOLD = 8
 class CatalogLoader:
     """Loads catalogs. Keeps each provider's health and secret, and the documents that are parsed already."""
 
-    def __init__(self, signer: Signer, domain: Domain) -> None:
-        self._signer, self._domain = signer, domain
+    def __init__(self, signer: Signer, domain: Domain, upstream: Pool) -> None:
+        self._signer, self._domain, self.upstream = signer, domain, upstream
         self._secrets: dict[Address, bytes] = {}
         self._health: dict[tuple[Address, Digest], Health] = {}
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
@@ -302,6 +303,7 @@ class _Loading:
             self.check_node(realm, row.party, server)
         stated = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
+        health.tunnel = self.loader.upstream.tunnel(server)
         measured = self.measured.get((row.party, model.id))
         if measured is not None and not health.calls and not health.probed_at:
             health.quality_ppm, health.latency_ms = measured.quality_ppm, measured.latency_p50_ms
@@ -317,6 +319,7 @@ class _Loading:
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
             realm=realm,
+            since=offer.since,
             secret=self.loader.secret(row.party, document),
             health=health,
         )

@@ -1,5 +1,7 @@
 """Connections to nodes, kept open between calls. One is used again only after a whole exchange."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import ssl
@@ -13,8 +15,9 @@ from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
 from gateway.upstream.http import Connection, Limits, Reply
 from gateway.upstream.target import TUNNEL, Target
-from gateway.upstream.tunnel import FAILED, Forwarder, Tunnels
+from gateway.upstream.tunnel import FAILED, Forwarder, Tunnels, gateway_of
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, address
 
 Endpoint = tuple[str, str, int]
 """Scheme, host and port."""
@@ -35,6 +38,23 @@ class Reached:
         """Close the connections that are idle since then."""
         while self.idle and (self.idle[0].closed or self.idle[0].idle_since < before):
             self.idle.pop(0).abort(NodeFailed(why, "cancelled"))
+
+
+class TunnelTo:
+    """The way to a party behind NAT: how far it is now, or that there is none, whoever holds its tunnel."""
+
+    def __init__(self, pool: Pool, party: Address) -> None:
+        self._pool = pool
+        self._party = party
+
+    @property
+    def round_trip_ms(self) -> int | None:
+        """By a tunnel of this process; else by another gateway's, which is as far as that gateway and its node."""
+        here = self._pool.tunnels.round_trip_ms(self._party)
+        if here is not None:
+            return here
+        entrance = self._pool.forwarder.entrance(self._party)
+        return entrance.round_trip_ms + (self._pool.round_trip_ms(gateway_of(entrance)) or 0) if entrance else None
 
 
 class Pool:
@@ -63,6 +83,10 @@ class Pool:
         reached = self._reached.get((target.scheme, target.host, target.port))
         return reached.round_trip_ms if reached is not None else None
 
+    def tunnel(self, target: Target) -> TunnelTo | None:
+        """The tunnel to a node; None when it is called without one."""
+        return TunnelTo(self, address(target.host)) if target.scheme == TUNNEL else None
+
     async def close_idle(self) -> None:
         """Close the connections that were kept too long, of endpoints that nobody calls any more too."""
         oldest = monotonic() - self._limits.keep_seconds
@@ -80,7 +104,7 @@ class Pool:
             lines = (line.decode("latin-1").partition(": ") for line in headers.split(b"\r\n") if line)
             named = {name: value for name, _, value in lines}
             return await self.tunnels.request(target, path, body, named)
-        gateway, whole, authentication = await self.forwarder.route(target, path, body)
+        gateway, whole, authentication = self.forwarder.route(target, path, body)
         reply = await self._send(gateway, whole, body, headers + authentication)
         failed = reply.headers.get(FAILED)
         if failed is not None:

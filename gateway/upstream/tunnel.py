@@ -7,6 +7,9 @@ replaces the first.
 A node is connected to one gateway process; the others of the lane reach it through that process. It writes into
 PostgreSQL which parties it serves, its internal URL, and a key made at its start. The others send it the same request
 with an HMAC by that key: who can read the table is a gateway of the lane. An entry expires unless it is renewed.
+
+How far a node is, is the time that its answers to our challenge and our pings took: no model's work is in it, and none
+can be given before it is asked. A node that answers no ping is not there any more.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hashlib
 import hmac
 import os
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +28,7 @@ import orjson
 from sqlalchemy import Engine
 
 from gateway import bounds
-from gateway.clock import now_ms, steady_ms
+from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import NodeFailed
 from gateway.upstream.http import Limits, Reply
@@ -40,7 +44,7 @@ SendBytes = Callable[[bytes], Awaitable[None]]
 Close = Callable[[int, str], Awaitable[None]]
 
 GRANT_BYTES = 64 * 1024
-REFUSED, REPLACED, TOO_MANY = 4401, 4409, 4429
+REFUSED, SILENT, REPLACED, TOO_MANY = 4401, 4408, 4409, 4429
 """WebSocket close codes."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
@@ -51,8 +55,13 @@ AUTHENTICATION, FAILED = b"tollway-relay", b"tollway-relay-failed"
 ANNOUNCE_SECONDS = 5.0
 ENTRY_MS = 15_000
 """The lifetime of an announced entry."""
-LOOKUP_MS = 1_000
-"""The time a result of a look into the table is used, found or not."""
+READ_SECONDS = 1.0
+"""How often the entries of the other gateways are read."""
+PING_SECONDS = 5.0
+PONG_SECONDS = 30.0
+"""A tunnel whose node does not answer a ping for so long is closed. What it uploads is ahead of its answer."""
+PINGS = 8
+"""The shortest of so many round trips counts: the others waited for something."""
 SKEW_MS = 60_000
 """Largest difference between the clocks of two gateways."""
 
@@ -129,16 +138,40 @@ class Stream:
 
 @dataclass(eq=False)
 class TunnelNode:
-    """One connected node."""
+    """One connected node. `challenge_seconds` is the time that its answer to our challenge took."""
 
     party: Address
     name: str
     send: SendBytes
     close: Close
+    challenge_seconds: float
     streams: dict[int, Stream] = field(default_factory=dict)
     outbox: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     has_room: asyncio.Event = field(default_factory=asyncio.Event)
     next_number: int = 1
+    _round_trips: deque[float] = field(default_factory=lambda: deque(maxlen=PINGS))
+    _pinged: tuple[bytes, float] | None = None
+    """What a pong must say, and when it was asked for."""
+
+    def __post_init__(self) -> None:
+        self._round_trips.append(self.challenge_seconds)
+
+    @property
+    def round_trip_ms(self) -> int:
+        return max(1, round(1_000 * min(self._round_trips)))
+
+    def ping(self, now: float) -> bool:
+        """Ask for a pong, unless one is awaited. False when that is so for too long."""
+        if self._pinged is not None:
+            return now - self._pinged[1] < PONG_SECONDS
+        self._pinged = os.urandom(8), now
+        self.post(encode(Kind.ping, 0, self._pinged[0]))
+        return True
+
+    def pong(self, payload: bytes, now: float) -> None:
+        if self._pinged is not None and payload == self._pinged[0]:
+            self._round_trips.append(now - self._pinged[1])
+            self._pinged = None
 
     def post(self, frame: bytes) -> None:
         """Queue a frame of a few bytes, or one that found room."""
@@ -204,8 +237,17 @@ class Tunnels:
                 del self._nodes[node.party]
         node.drop()
 
-    def parties(self) -> list[Address]:
-        return list(self._nodes)
+    def round_trips(self) -> dict[Address, int]:
+        """How far each party with a tunnel here is, in ms: the farthest of its nodes, as any of them may serve."""
+        return {party: self._round_trip(nodes) for party, nodes in self._nodes.items()}
+
+    def round_trip_ms(self, party: Address) -> int | None:
+        nodes = self._nodes.get(party)
+        return self._round_trip(nodes) if nodes else None
+
+    @staticmethod
+    def _round_trip(nodes: Mapping[str, TunnelNode]) -> int:
+        return max(node.round_trip_ms for node in nodes.values())
 
     def connected(self, target: Target) -> bool:
         """Whether a node of the target's party is here."""
@@ -214,6 +256,9 @@ class Tunnels:
     def take(self, node: TunnelNode, message: bytes) -> None:
         """Handle a message from a node. Frames of unknown streams are ignored."""
         frame = decode(message)
+        if frame.kind is Kind.pong:
+            node.pong(frame.payload, asyncio.get_running_loop().time())
+            return
         stream = node.streams.get(frame.stream)
         if stream is not None:
             stream.take(frame)
@@ -289,32 +334,41 @@ class Forwarder:
         self._tunnels = tunnels
         self._key = os.urandom(32)
         self._announcing = asyncio.Lock()
-        self._found: dict[Address, tuple[int, Entrance | None]] = {}
+        self._elsewhere: dict[Address, Entrance] = {}
 
-    async def announce(self, *more: Address) -> None:
+    async def announce(self, *more: TunnelNode) -> None:
         """Renew the entries of the parties with a tunnel here, and of `more`, whose tunnel is about to open."""
         if self._url:
             async with self._announcing:  # in order: what is written later was read later
-                here = {*self._tunnels.parties(), *more}
-                entrance = Entrance(self._gateway, self._url, self._key, now_ms() + ENTRY_MS)
-                await transact(self._engine, lambda session: store.hold(session, entrance, here))
+                far = {**{one.party: one.round_trip_ms for one in more}, **self._tunnels.round_trips()}
+                until = now_ms() + ENTRY_MS
+                here = [Entrance(party, self._gateway, self._url, self._key, ms, until) for party, ms in far.items()]
+                await transact(self._engine, lambda session: store.hold(session, self._gateway, here))
+
+    async def read(self) -> None:
+        """Read which parties have a tunnel at another gateway of the lane."""
+        found = await transact(self._engine, lambda session: store.entrances(session, self._gateway, now_ms()))
+        self._elsewhere = {one.party: one for one in reversed(found)}
 
     async def close(self) -> None:
         """Remove every entry of this process."""
         if self._url:
-            entrance = Entrance(self._gateway, self._url, self._key, 0)
-            await transact(self._engine, lambda session: store.hold(session, entrance, ()))
+            await transact(self._engine, lambda session: store.hold(session, self._gateway, ()))
 
-    async def route(self, target: Target, path: str, body: bytes) -> tuple[Target, str, bytes]:
+    def entrance(self, party: Address) -> Entrance | None:
+        """The gateway through which a party is reached that has no tunnel here; None when there is none."""
+        found = self._elsewhere.get(party)
+        return found if found is not None and found.until > now_ms() else None
+
+    def route(self, target: Target, path: str, body: bytes) -> tuple[Target, str, bytes]:
         """The route to a node connected elsewhere: target, path, and the header line that proves us."""
         party = address(target.host)
-        entrance = await self._entrance(party)
+        entrance = self.entrance(party)
         if entrance is None:
             raise NodeFailed("no tunnel of this provider is open", "unreachable", provider=target.host)
-        gateway = parse(entrance.url)
         whole = PREFIX + to_hex(party) + target.prefix + path
         line = b"%b: %b\r\n" % (AUTHENTICATION, authenticate(entrance.key, whole, body, now_ms()))
-        return Target(gateway.scheme, gateway.host, gateway.port, ours=True), whole, line
+        return gateway_of(entrance), whole, line
 
     def admits(self, headers: Mapping[bytes, bytes], path: str, now: int) -> bytes | None:
         """The SHA-256 of the body that a gateway of the lane sends within `SKEW_MS`; None when it is none of them."""
@@ -326,14 +380,11 @@ class Forwarder:
             return None
         return digest if hmac.compare_digest(given, _proof(self._key, path, digest, sent_at)) else None
 
-    async def _entrance(self, party: Address) -> Entrance | None:
-        known, at = self._found.get(party), steady_ms()
-        if known is None or at - known[0] >= LOOKUP_MS:
-            entrances = await transact(self._engine, lambda session: store.entrances(session, party, now_ms()))
-            known = at, next((one for one in entrances if one.gateway != self._gateway), None)
-            self._found = {one: found for one, found in self._found.items() if at - found[0] < LOOKUP_MS}
-            self._found[party] = known
-        return known[1]
+
+def gateway_of(entrance: Entrance) -> Target:
+    """The gateway that holds a tunnel, as a target."""
+    gateway = parse(entrance.url)
+    return Target(gateway.scheme, gateway.host, gateway.port, ours=True)
 
 
 def authenticate(key: bytes, path: str, body: bytes, at: int) -> bytes:

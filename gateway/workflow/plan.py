@@ -14,7 +14,7 @@ from functools import partial
 
 from gateway import bounds
 from gateway.call import routing
-from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, ModelEntry
+from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.ask import written
@@ -56,6 +56,11 @@ class Scope:
         if catalog is self.catalog:
             return self
         return replace(self, catalog=catalog, preferences=replace(self.preferences, realm=catalog.realm))
+
+
+def anywhere(gateway: Gateway, catalog: Catalog) -> Scope:
+    """The scope of who asks nothing of the route but its realm."""
+    return Scope(gateway, catalog, RoutePreferences(realm=catalog.realm))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,46 @@ def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Jso
     return Plan(scope.catalog, scope.preferences, entry, steps, tariff, most, subcall_total, price)
 
 
+def why_not(scope: Scope, entry: Entry) -> str:
+    """Why a model cannot be called now, or a workflow would not run; empty if it can: whoever serves what must run is
+    alive. Whether its glue is published is not looked up.
+    """
+    if isinstance(entry, ModelEntry):
+        return (
+            ""
+            if eligibility.alive(entry.candidates)
+            else entry.why or "who serves it failed lately, or is not connected"
+        )
+    if entry.tariff is None:
+        return entry.why
+    try:
+        _nested(scope, entry)
+    except Refusal as refused:
+        return refused.message
+    failing = _failing(scope, entry)
+    return f"nobody serves step {failing} now" if failing is not None else ""
+
+
+def _failing(scope: Scope, entry: CapsuleEntry) -> str | None:
+    """The first step by which a workflow would fail now, or None."""
+    unserved = {step.id for step in entry.capsule.steps.values() if not _is_served(scope, entry, step)}
+    return workflows.failed(entry.capsule, workflows.foreseen(entry.capsule, unserved))
+
+
+def _is_served(around: Scope, entry: CapsuleEntry, step: Step) -> bool:
+    scope = around.of_step(entry, step)
+    if step.glue is not None:
+        return True
+    if step.capsule is not None:
+        inner = scope.catalog.by_id.get(step.capsule)
+        return isinstance(inner, CapsuleEntry) and inner.inner is not None and _failing(scope, inner) is None
+    try:
+        models = _models(scope.catalog, entry, step)
+    except Refusal:
+        return False
+    return any(eligibility.alive(_candidates(model, step, scope.preferences)) for model in models)
+
+
 def check_served(entry: CapsuleEntry, refusals: Mapping[str, Refusal]) -> dict[str, Outcome]:
     """How each step will end. Refused, as its step is, when the workflow would fail by a step that is."""
     outcomes = workflows.foreseen(entry.capsule, refusals)
@@ -213,24 +258,40 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
                 f"step {step.id} may cost {below.price} atoms, its author allows {step.max_price}",
             )
         return PlannedStep(step, below.price, below.most, plan=below, realm=catalog.realm)
-    models = _models(catalog, step)
+    models = _models(catalog, entry, step)
     candidates = tuple(one for model in models for one in _candidates(model, step, scope.preferences))
     if not candidates:
         why = next((model.why for model in models if model.why), "none fits its tier, nearness and URL")
         raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
+    try:
+        candidates = tuple(eligibility.available(candidates))
+    except AllPaused as none:
+        raise routing.refusal_of(f"step {step.id}", none) from none
     most = _model_units(gateway, step, size, models)
     limit = max(candidate.inner.hold(most) for candidate in candidates)
     price = limit if step.max_price is None else min(limit, step.max_price)
     return PlannedStep(step, price, most, models, candidates, realm=catalog.realm)
 
 
-def _models(catalog: Catalog, step: Step) -> tuple[ModelEntry, ...]:
+def _models(catalog: Catalog, entry: CapsuleEntry, step: Step) -> tuple[ModelEntry, ...]:
     """The models that may serve a step: the pinned one, or every one that has the capability asked for."""
     if step.model is not None:
-        entry = catalog.by_id.get(step.model)
-        if not isinstance(entry, ModelEntry):
+        pinned = catalog.by_id.get(step.model)
+        if not isinstance(pinned, ModelEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
-        return (entry,)
+        if speaks(step) not in pinned.protocols and not embeds(step, pinned):
+            spoken = ", ".join(sorted(pinned.protocols))
+            raise Refusal(503, "no_provider", f"step {step.id} speaks {speaks(step)}, and {pinned.name} {spoken}")
+        return (pinned,)
+    found = catalog.able.get((entry.id, step.id))
+    if found is None:
+        found = catalog.able[entry.id, step.id] = _able(catalog, step)
+    if not found:
+        raise Refusal(503, "no_provider", f"step {step.id}: nothing here can do {json.dumps(step.capability)}")
+    return found
+
+
+def _able(catalog: Catalog, step: Step) -> tuple[ModelEntry, ...]:
     assert step.capability is not None
     able = [
         entry
@@ -238,10 +299,7 @@ def _models(catalog: Catalog, step: Step) -> tuple[ModelEntry, ...]:
         if entry.candidates and not eligibility.lacking(entry.model, step.capability)
     ]
     found = tuple(entry for entry in able if speaks(step) in entry.protocols)
-    found = found or tuple(entry for entry in able if embeds(step, entry))
-    if not found:
-        raise Refusal(503, "no_provider", f"step {step.id}: nothing here can do {json.dumps(step.capability)}")
-    return found
+    return found or tuple(entry for entry in able if embeds(step, entry))
 
 
 def _candidates(entry: ModelEntry, step: Step, preferences: RoutePreferences) -> list[Candidate]:

@@ -99,8 +99,9 @@ def publish_offer(
     session: Session, document: Document, domain: Domain, epoch: int, credential: Credential | None, now: int
 ) -> tuple[Offer, bool]:
     """Store a party's signed offer, or withdraw the one it has by one that says so; and whether that changed anything:
-    the same offer again does not. Rejected when it is not signed, has expired, is not newer than the stored one, or is
-    an order that its party cannot give (`core.pricing.sponsors`).
+    the same offer again does not, nor what withdraws none in force. Rejected when it is not signed, has expired, is not
+    newer than the stored one, or is an order that its party cannot give (`core.pricing.sponsors`). What was withdrawn
+    stays stored for its nonce: no older offer comes after it.
 
     Credentials of an earlier offer end with it.
     """
@@ -120,6 +121,8 @@ def publish_offer(
         )
     if is_order and not offer.withdrawn:
         sponsors.check(ordered(offer), promoted(session, offer.subject, domain, epoch))
+    before = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order)
+    stood = before is not None and before.expires_at > epoch
     at = offer.serving if not offer.withdrawn else None
     stored = offers.Stored(
         subject=offer.subject,
@@ -132,17 +135,18 @@ def publish_offer(
         capacity=at.capacity if at else 0,
         expires_at=offer.until if not offer.withdrawn else 0,
         at=now,
+        since=before.since if before is not None and stood else now,
         sponsors=is_order,
     )
     if not offers.put(session, stored):
-        known = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order)
-        if known is None or known.body != stored.body:
-            said = f"an offer with nonce {known.nonce if known else offer.nonce} is known: sign one with a higher nonce"
-            raise Rejected(said, field="$.nonce")
+        known = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order) or stored
+        if known.body != stored.body:
+            said = f"an offer with nonce {known.nonce} is known: sign one with a higher nonce"
+            raise Rejected(said, field="$.nonce", known_nonce=known.nonce)
         return offer, False
     if offer.role is Role.compute and not is_order:
         offers.put_credential(session, offer.subject, offer.party, credential, now)
-    return offer, True
+    return offer, stood or not offer.withdrawn
 
 
 def ordered(offer: Offer) -> Sponsorship:

@@ -158,12 +158,14 @@ def revoke(id: keys.KeyId) -> None:
 
 @app.command("models")
 def models(realm: Realm = "") -> None:
-    """List the models and workflows that can be called here, or in a realm that you belong to, with their prices."""
+    """List the models and workflows that can be called here, or in a realm that you belong to: who serves each, since
+    when, at what price and how fast, as measured by the gateway.
+    """
     rows = here().gateway_in(realm).get("/v1/models")["data"]
     if output.mode.json:
-        output.show_table([calls.model_row(row) | {"pricing": row.get("pricing")} for row in rows])
+        output.show_table([calls.model_row(row) for row in rows])
     else:
-        output.show_table([line for row in rows for line in calls.price_rows(row)])
+        output.show_table([line for row in rows for line in calls.provider_rows(row)])
 
 
 @app.command("export")

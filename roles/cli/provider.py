@@ -110,13 +110,18 @@ def import_server(  # noqa: PLR0913
     imports.run(imports.Sale(describe, asks, share, terms), under, server, plans)
 
 
-@app.command("withdraw-offer")
-def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
-    """Withdraw your offer to serve a model: no gateway of the lane sends it calls any more. A new offer ends this."""
+@app.command("withdraw")
+def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
+    """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
+
+    `provider serve` withdraws its own as it stops. Your bid and your stake stay; a new offer brings the model back.
+    """
     from roles.node import serve as node_serve
 
-    signed = node_serve.withdrawal(here(), here().resolve(subject, realm))
-    output.show({"subject": subject, **here().gateway.post("/v1/offers", signed)})
+    answer = node_serve.withdraw(here(), here().resolve(subject, realm))
+    if not answer["ended"]:
+        output.note(f"{here().wallet} had no offer of {subject} in force here")
+    output.show({"model": subject, **answer})
 
 
 @app.command("deliver")
@@ -146,7 +151,8 @@ def serve(  # noqa: PLR0913
     output_limit: OutputLimit = "max_tokens",
     memory: Memory = None,
 ) -> None:
-    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C finishes open calls and stops.
+    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C withdraws them, finishes open
+    calls and stops.
 
     A folder must be what its model was registered with, and with --memory-mb the models must fit.
 

@@ -39,8 +39,9 @@ class Answer:
 class Consumer:
     """Makes calls with an API key, several at a time. Unavailable when openai is not installed."""
 
-    def __init__(self, url: str, key: str, referral: str = "", threads: int = 4) -> None:
+    def __init__(self, url: str, key: str, referral: str = "", tiers: str = "", threads: int = 4) -> None:
         headers = {"Tollway-Referral": referral} if referral else {}
+        headers |= {"Tollway-Tiers": tiers} if tiers else {}
         self.openai = load_openai()
         self.client = self.openai.OpenAI(
             base_url=f"{url}/v1", api_key=key, default_headers=headers, max_retries=2, timeout=60

@@ -1,11 +1,13 @@
-"""`tollway demo`: the whole life of a call in six chapters, checked to the last atom.
+"""`tollway demo`: the whole life of a call in seven chapters, checked to the last atom.
 
 Everything happens through the commands a person would type and through the stock OpenAI client. The demo only moves
 the local chain's clock, where a person would have to wait.
 """
 
+import contextlib
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +17,11 @@ from rich.markup import escape
 
 from ledger.core.pricing.promotion import RESERVE
 from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.ids import to_hex
 from roles.audit import batches
 from roles.cli import context
 from roles.cli.output import wait_until
-from roles.local import actors, checks, control, network
+from roles.local import actors, checks, control, isolation, network
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, SERVICE
 from roles.local.console import DemoConsole
 from roles.local.consumer import QUESTIONS, Answer, Consumer, load_openai
@@ -28,6 +31,9 @@ from roles.wallet import api_keys, keystore
 DEPOSIT = "20"
 PACE = network.Pace(batch_seconds=300, window_seconds=WINDOW_SECONDS)
 KILLED = "borea"
+HOME, HOME_CALLS = "casa", 5
+NEAR_MS = 80
+"""The longest round trip that is near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +79,23 @@ def play(ask: Callable[[str], Any], options: Options) -> None:
 
 @dataclass
 class Demo(Scenario):
-    """The scenario with calls, settlement and checks: chapters 4 to 6."""
+    """The scenario with calls, a home that leaves and comes back, settlement and checks: chapters 4 to 7."""
 
     calls: int = 0
+    why_no_home: str | None = None
+    """Why no node can be put behind NAT here."""
     answers: list[Answer] = field(default_factory=list)
 
     def run(self) -> None:
+        self.why_no_home = isolation.why_not() if self.upstream is None else "its node could not reach the upstream"
+        self.homes_behind_nat = self.why_no_home is None
         self.start_components()
         self.open_market()
         self.start_nodes()
         self.make_calls()
+        self.visit_home()
         self.settle()
-        self.console.chapter(6, "The checks: recomputed from the public batch files, compared with ledger and chain")
+        self.console.chapter(7, "The checks: recomputed from the public batch files, compared with ledger and chain")
         self.facts |= checks.recompute(self.console, self.answers, DEPOSIT, self.facts)
 
     def make_calls(self) -> None:
@@ -99,11 +110,12 @@ class Demo(Scenario):
         consumer = consumer_of(CONSUMER, token)
         first = self.first_sale(consumer)
         console.say(f'{SERVICE} says: "{escape(first.text.strip())}"  [dim]({first.charge} atoms)[/]')
-        half = self.calls // 2
+        count = self.calls - (HOME_CALLS if self.homes_behind_nat else 0)
+        half = count // 2
         self.answers += consumer.call_many(half, self.progress())
         pid = control.kill(self.folder, KILLED)
         console.say(f"the node {KILLED} is killed (SIGKILL, process {pid}); the calls go on")
-        self.answers += consumer.call_many(self.calls - half - 1, self.progress())
+        self.answers += consumer.call_many(count - half - 1, self.progress())
         streams = [answer for answer in self.answers if answer.streamed]
         pieces = sum(answer.pieces for answer in streams)
         console.say(f"{len(self.answers)} calls served, {len(streams)} of them streamed in {pieces} pieces")
@@ -150,10 +162,38 @@ class Demo(Scenario):
         held = error is not None and error.status_code == 402 and int(body.get("shortfall", 0)) > 0
         console.check("too little money is a clear 402", held, f"short by {body.get('shortfall')} atoms")
 
+    def visit_home(self) -> None:
+        """A node in a network of its own serves who asks for the edge; it leaves, and comes back."""
+        console = self.console
+        console.chapter(5, f"A home behind NAT: {HOME} serves its neighbours, leaves, and comes back")
+        if not self.homes_behind_nat:
+            console.say(f"[bold yellow]SKIPPED: no home can be put behind NAT here: {escape(str(self.why_no_home))}[/]")
+            return
+        closed = not is_open(self.folder.port(HOME))
+        console.check(f"nobody can call {HOME}", closed, "its network has no way in, so it opened a tunnel")
+        anybody, neighbour = consumer_of(CONSUMER), consumer_of(CONSUMER, tiers="edge")
+        self.answers += [neighbour.call(DIALOG, question, True) for question in QUESTIONS[: HOME_CALLS - 2]]
+        [row] = offers_of(HOME)
+        figures = f"a ping takes {row['round_trip_ms']} ms, its model {row['latency_ms']} ms"
+        console.check(f"{HOME} is near, however late its model answers", row["round_trip_ms"] <= NEAR_MS, figures)
+        control.stop_one(self.folder, HOME)
+        console.check(f"{HOME} is stopped, and listed no more", not offers_of(HOME), "it withdrew its offers")
+        refused = neighbour.refusal(DIALOG, QUESTIONS[0])
+        body = refused.body if refused is not None and isinstance(refused.body, dict) else {}
+        said = str(body.get("message", "it was served"))
+        console.check("who asks for the edge is told", refused is not None and refused.status_code == 404, said)
+        self.answers.append(anybody.call(DIALOG, QUESTIONS[0], False))
+        [home] = [one for one in actors.PROVIDERS if one.name == HOME]
+        self.folder.want(network.node(self.folder, home, self.upstream, behind_nat=True))
+        control.wait(self.folder, [HOME])
+        back = wait_until(lambda: bool(offers_of(HOME)), 30)
+        console.check(f"{HOME} is back", back, "with a new tunnel and a new offer")
+        self.answers.append(neighbour.call(DIALOG, QUESTIONS[1], False))
+
     def settle(self) -> None:
         """The consumer asks to leave, the batches become final, everybody claims, the consumer takes the rest."""
         console = self.console
-        console.chapter(5, "The ledger posts, closes a batch and commits it; the window passes; everybody is paid")
+        console.chapter(6, "The ledger posts, closes a batch and commits it; the window passes; everybody is paid")
         asked = console.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER}", "status")
         assert asked["status"] == "asked", "nothing is final yet"
         receipts = self.await_batches("on chain", {"posted", "final"})
@@ -200,9 +240,29 @@ class Demo(Scenario):
         return sum(4 if answer.model == SERVICE else 1 for answer in self.answers)
 
 
-def consumer_of(wallet: str, referral: str = "") -> Consumer:
-    """The client of a wallet, with the key that `consumer key` stored and a curator's token."""
-    return Consumer(gateway_url(), api_keys.current_file(wallet).read_text(), referral)
+def consumer_of(wallet: str, referral: str = "", tiers: str = "") -> Consumer:
+    """The client of a wallet, with the key that `consumer key` stored, a curator's token, and the tiers it asks for."""
+    return Consumer(gateway_url(), api_keys.current_file(wallet).read_text(), referral, tiers)
+
+
+def offers_of(provider: str) -> list[dict[str, Any]]:
+    """What the gateway lists of a provider's offers of the dialogue model: none while it cannot be called."""
+    rows = context.here().gateway.get("/v1/models")["data"]
+    address = to_hex(keystore.address_of(provider))
+    return [
+        one
+        for row in rows
+        if row["id"] == DIALOG
+        for one in row["providers"]
+        if one["provider"] == address and one["ready"]
+    ]
+
+
+def is_open(port: int) -> bool:
+    """Whether a port of this machine takes connections."""
+    with contextlib.suppress(OSError), socket.create_connection((network.LOCALHOST, port), timeout=1):
+        return True
+    return False
 
 
 def group_of(name: str) -> str:

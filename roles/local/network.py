@@ -16,7 +16,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.cli.context import here
-from roles.local import actors, control
+from roles.local import actors, control, isolation
 from roles.local.folder import TOOLS, Component, NetworkFolder
 from roles.wallet import home, keystore, transactions
 from roles.wallet.home import Network
@@ -119,25 +119,28 @@ def ledger(folder: NetworkFolder, lane: Lane, pace: Pace) -> None:
     control.wait(folder, LEDGER)
 
 
-def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None) -> Component:
-    """A provider's node: its models from their folders; with an upstream, that server as the dialogue model."""
+def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None, *, behind_nat: bool) -> Component:
+    """A provider's node: its models from their folders; with an upstream, that server as the dialogue model. Behind NAT
+    it is in a network of its own, and reaches the gateway and the chain.
+    """
     port = folder.port(provider.name)
     own = [model for model in provider.asks if not (upstream and model == actors.DIALOG)]
     served = [f"{actors.MODELS / actors.FOLDERS[model]}={model}" for model in own]
     resold = ["--upstream", f"{actors.DIALOG}={upstream}"] if len(own) < len(provider.asks) else []
     command = (sys.executable, "-m", "roles.cli.main", "provider", "serve", *served, *resold, "--port", str(port))
     options = ("--tier", provider.tier, "--capacity", str(provider.capacity), "--wallet", provider.name)
-    return Component(
-        provider.name,
-        (*command, *options),
-        f"http://{LOCALHOST}:{port}/v2/health/ready",
-        environment={"TOLLWAY_HOME": str(home.home()), "OMP_NUM_THREADS": "1"},
-    )
+    whole, health = (*command, *options), f"http://{LOCALHOST}:{port}/v2/health/ready"
+    if behind_nat:
+        reached = [folder.port("gateway"), folder.port("chain")]
+        whole, health = isolation.command(reached, *whole, "--tunnel"), "log:serving "
+    environment = {"TOLLWAY_HOME": str(home.home()), "OMP_NUM_THREADS": "1"}
+    return Component(provider.name, whole, health, environment=environment)
 
 
-def nodes(folder: NetworkFolder, upstream: str | None) -> None:
+def nodes(folder: NetworkFolder, upstream: str | None, *, homes_behind_nat: bool = False) -> None:
+    """Start the providers' nodes; those at the edge in networks of their own, if homes are to be behind NAT."""
     for provider in actors.PROVIDERS:
-        folder.want(node(folder, provider, upstream))
+        folder.want(node(folder, provider, upstream, behind_nat=homes_behind_nat and provider.tier == "edge"))
     control.wait(folder, [provider.name for provider in actors.PROVIDERS])
 
 

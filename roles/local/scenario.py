@@ -29,6 +29,7 @@ class Scenario:
     upstream: str | None
     pace: network.Pace
     facts: dict[str, Any] = field(default_factory=dict)
+    homes_behind_nat: bool = False
 
     def start_components(self) -> None:
         """Start the servers, deploy the contracts, fund the wallets, open the lane, start the ledger and gateway."""
@@ -56,7 +57,7 @@ class Scenario:
     def start_nodes(self) -> None:
         """Start the providers' nodes, and wait until every model can be called."""
         self.console.chapter(3, "Three nodes serve ONNX models; casa is a home node at the edge")
-        network.nodes(self.folder, self.upstream)
+        network.nodes(self.folder, self.upstream, homes_behind_nat=self.homes_behind_nat)
         for provider in PROVIDERS:
             self.console.say(f"{provider.name} ({provider.tier}) serves {', '.join(provider.asks)}")
         if not wait_until(lambda: not missing_models(), 60):
@@ -104,7 +105,7 @@ def check_upstream(folder: NetworkFolder, upstream: str | None) -> None:
 def missing_models() -> list[str]:
     """The models and workflows that some provider should serve and does not yet."""
     rows = context.here().gateway.get("/v1/models")["data"]
-    serving = {row["id"]: len(row.get("providers", [])) for row in rows}
+    serving = {row["id"]: sum(one["ready"] for one in row.get("providers", [])) for row in rows}
     wanted = {model: sum(model in provider.asks for provider in PROVIDERS) for model in actors.FOLDERS}
     return sorted(model for model, count in {SERVICE: 0, **wanted}.items() if serving.get(model, -1) < count)
 

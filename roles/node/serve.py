@@ -20,6 +20,7 @@ from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Address, Digest, Lane, address, cid, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
+from roles.client.gateway import Json
 from roles.client.model_server import ModelServer, choose
 from roles.node import audit as auditing
 from roles.node import server
@@ -36,6 +37,7 @@ from roles.wallet.context import Context
 OFFER_EPOCHS = 2
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
+LEAVE_SECONDS = 5
 LIMITS = ("max_tokens", "max_completion_tokens")
 Say = Callable[[str], object]
 T = TypeVar("T")
@@ -89,16 +91,17 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
 
     def announce(url: str) -> None:
         say(f"serving {', '.join(names)} at {url}")
-        arguments = (context, subjects, url, terms, say)
-        threading.Thread(target=keep_fresh, args=arguments, daemon=True).start()
+        offers.publish(url)
 
     def ready(port: int) -> None:
         if not tunnel:
             announce(public_url or f"http://{options.host}:{port}")
 
+    offers = Offers(context, subjects, terms, say)
     identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
-    server.serve(replace(options, upstreams=sold, callers=callers, witness=witness, tunnel=gateway), ready)
+    served = replace(options, upstreams=sold, callers=callers, witness=witness, tunnel=gateway, leaving=offers.withdraw)
+    server.serve(served, ready)
 
 
 def named(name: str, upstream: Upstream) -> Upstream:
@@ -127,17 +130,60 @@ def check_models(context: Context, options: NodeOptions, subjects: dict[str, Dig
         raise Rejected(message, memory_mb=terms.memory_mb)
 
 
-def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
-    """Post the offers repeatedly, as long as the node runs. Retry while the gateway is unreachable."""
-    while True:
-        taken = True
-        for name, subject in subjects.items():
+class Offers:
+    """A node's offers: published again and again while it runs, withdrawn when it leaves. Models are by their names.
+
+    What a node withdraws is its own last offer, by the nonce after it. So a newer one stands, such as that of a node
+    that has taken this one's place, and none that is still on its way comes after.
+    """
+
+    def __init__(self, context: Context, subjects: dict[str, Digest], terms: Terms, say: Say) -> None:
+        self._context, self._subjects, self._terms, self._say = context, subjects, terms, say
+        self._nonces: dict[str, int] = {}
+        self._leaving = threading.Event()
+        self._signing = threading.Lock()
+
+    def publish(self, url: str) -> None:
+        """Publish them in a thread, as long as the node runs. Retry while the gateway is unreachable."""
+        threading.Thread(target=self._keep_fresh, args=(url,), daemon=True).start()
+
+    def withdraw(self) -> None:
+        """Withdraw what was offered. Ends after `LEAVE_SECONDS`: an offer that is not withdrawn expires."""
+        with self._signing:
+            self._leaving.set()
+        leaving = threading.Thread(target=self._withdraw, daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_SECONDS)
+        if leaving.is_alive():
+            self._say(f"offers not withdrawn, the gateway does not answer: they expire in {OFFER_EPOCHS} epochs")
+
+    def _keep_fresh(self, url: str) -> None:
+        pause = 0.0
+        while not self._leaving.wait(pause):
+            posted = [self._post(name, subject, url) for name, subject in self._subjects.items()]
+            pause = REFRESH_SECONDS if all(posted) else RETRY_SECONDS
+
+    def _post(self, name: str, subject: Digest, url: str) -> bool:
+        try:
+            signed = offer(self._context, subject, url, self._terms)
+            with self._signing:
+                if self._leaving.is_set():
+                    return True
+                self._nonces[name] = signed["nonce"]
+            self._context.gateway.post("/v1/offers", signed)
+        except TollwayError as error:
+            self._say(f"offer of {name} not taken: {error.message}")
+            return False
+        return True
+
+    def _withdraw(self) -> None:
+        for name, nonce in self._nonces.items():
             try:
-                context.gateway.post("/v1/offers", offer(context, subject, url, terms))
+                signed = withdrawal(self._context, self._subjects[name], nonce + 1)
+                self._context.gateway.post("/v1/offers", signed)
+                self._say(f"offer of {name} withdrawn")
             except TollwayError as error:
-                say(f"offer of {name} not taken: {error.message}")
-                taken = False
-        time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
+                self._say(f"offer of {name} not withdrawn: {error.message}")
 
 
 def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:
@@ -166,10 +212,24 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms, key: str | 
     return signed if key is None else {"offer": signed, "credentials": headers, "salt": to_hex(salt)}
 
 
-def withdrawal(context: Context, subject: Digest) -> Document:
-    """A signed offer of this wallet that ends the one before it."""
-    parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "withdrawn": True}
+def withdrawal(context: Context, subject: Digest, nonce: int) -> Document:
+    """A signed offer of this wallet that ends those with a lower nonce."""
+    parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "withdrawn": True, "nonce": nonce}
     return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
+
+
+def withdraw(context: Context, subject: Digest) -> Json:
+    """Withdraw this wallet's offer of a model, whatever it was and whoever's clock it was signed by. Withdrawing twice
+    changes nothing. The gateway's answer.
+    """
+    now = time.time_ns() // 1_000_000
+    try:
+        return context.gateway.post("/v1/offers", withdrawal(context, subject, now))
+    except Rejected as refused:
+        known = refused.facts.get("known_nonce")
+        if not isinstance(known, int):
+            raise
+        return context.gateway.post("/v1/offers", withdrawal(context, subject, known + 1))
 
 
 def audit(context: Context) -> list[dict[str, object]]:

@@ -98,7 +98,7 @@ class NodeOptions:
 
     With `callers` it serves these only, else whoever reaches it. With a `witness` the node signs and logs their calls.
     With a `tunnel` it opens one to that gateway. With `artifacts` it serves those too, by digest. Port 0 takes a free
-    port.
+    port. `leaving` is called in a thread when the node begins to leave, before it refuses calls.
     """
 
     models: Sequence[ModelFolder] = ()
@@ -109,6 +109,7 @@ class NodeOptions:
     callers: Callers | None = None
     witness: Witness | None = None
     tunnel: TunnelGateway | None = None
+    leaving: Callable[[], None] | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -140,21 +141,25 @@ async def run(options: NodeOptions, ready: Ready | None = None) -> None:
         port = runner.addresses[0][1]
         if ready:
             ready(port)
-        refused = await _until_stopped(state, options.tunnel, port)
+        refused = await _until_stopped(state, options, port)
         await runner.cleanup()
     executor.shutdown(cancel_futures=True)
     if refused:
         raise refused
 
 
-async def _until_stopped(state: State, gateway: TunnelGateway | None, port: int) -> BaseException | None:
-    """Wait for a signal or the end of the tunnel, then drain. Returns the error that ended the tunnel, if any."""
+async def _until_stopped(state: State, options: NodeOptions, port: int) -> BaseException | None:
+    """Wait for a signal or the end of the tunnel, then leave and drain. Returns the error that ended the tunnel, if
+    any.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tunnel = asyncio.create_task(_keep_tunnel(gateway, port)) if gateway else None
+    tunnel = asyncio.create_task(_keep_tunnel(options.tunnel, port)) if options.tunnel else None
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({stopped, tunnel} if tunnel else {stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if options.leaving:
+        await asyncio.to_thread(options.leaving)
     await _drain(state)
     if tunnel is None:
         return None

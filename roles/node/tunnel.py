@@ -106,6 +106,8 @@ class Tunnel:
             elif frame.kind is Kind.welcome:
                 welcome, self.url = True, str(json.loads(frame.payload)["url"])
                 self.opened.set()
+            elif frame.kind is Kind.ping:
+                await socket.send_bytes(encode(Kind.pong, frame.stream, frame.payload))
             elif welcome:
                 self._take(http, socket, frame)
         return welcome

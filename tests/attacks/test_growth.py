@@ -77,7 +77,7 @@ async def test_a_tunnel_that_is_closed_leaves_nothing(gateway: Running, node: No
     tunnel = Tunnel(gateway.url, node.url, Identity(stranger, DOMAIN, PRIVATE_LANE, "home", []))
     running = asyncio.create_task(tunnel.run())
     await asyncio.wait_for(tunnel.opened.wait(), 20)
-    assert tunnels.parties() == [stranger.address]
+    assert list(tunnels.round_trips()) == [stranger.address]
     running.cancel()
     await asyncio.to_thread(eventually, lambda: not tunnels._nodes)
 

@@ -9,6 +9,8 @@ import pytest
 
 from gateway import bounds
 from gateway.errors import Refusal
+from ledger.core.catalog import conditions, templates
+from ledger.core.values.errors import Rejected
 from ledger.core.values.typed_data import Signer
 from tests.attacks.strangers import chat_body, others_served
 from tests.gateway.nodes import Node, answering, chat
@@ -189,3 +191,59 @@ def test_a_nodes_answer_of_numbers_delays_nobody(
     assert answer.status_code == (400 if kind == "refusal" else 502)
     assert len(answer.content) < 10_000
     assert world.receipts_of(consumer.address) == []
+
+
+@pytest.mark.parametrize("operator", ["||", "&&"])
+def test_a_long_condition_is_no_error_for_which_nobody_pays(loom: Loom, consumer: Signer, operator: str) -> None:
+    """A weaver could send an honest node's answer to a node of its own, and then have its workflow end in a 500: the
+    answer was its, and nobody paid for it.
+    """
+    key = loom.consumer(consumer)
+    honest, own = loom.talker("honest", echoing()), loom.talker("own", echoing())
+    said = [{"role": "user", "content": "$steps.a.output.content"}]
+    when = f" {operator} ".join(["steps.b.status == 'ok'" if operator == "&&" else "steps.b.status == 'x'"] * 3_000)
+    loom.capsule(
+        pinned("a", honest, {"messages": "$.messages"}),
+        pinned("b", own, {"messages": said}),
+        pinned("c", own, {"messages": said}, when=when),
+        output={"content": "$steps.b.output.content"},
+    )
+    answer = loom.gateway.chat(key, "@wanda/flow")
+    assert answer.status_code == 200, answer.text
+    steps = {step["step"]: step["status"] for step in answer.json()["tollway"]["steps"]}
+    assert steps == {"a": "ok", "b": "ok", "c": "ok" if operator == "&&" else "skipped"}
+    assert len(loom.world.receipts_of(consumer.address)) == (4 if operator == "&&" else 3)
+
+
+@pytest.mark.parametrize("text", ["$.a[" + "9" * 5_000 + "]", "$.a == " + "9" * 5_000])
+def test_numbers_of_paths_and_conditions_are_such_as_there_are(text: str) -> None:
+    with pytest.raises(Rejected):
+        (templates if text.endswith("]") else conditions).parse(text)
+
+
+def test_a_step_in_a_protocol_that_its_model_does_not_speak_is_refused_before_any_is_served(
+    loom: Loom, consumer: Signer
+) -> None:
+    """It was an error of ours in the middle of the workflow, and nobody paid for the steps before."""
+    key = loom.consumer(consumer)
+    talker, sorter = loom.talker("talker", echoing()), loom.classifier("sorter", inferring("joy"))
+    said = {"messages": [{"role": "user", "content": "$steps.a.output.content"}]}
+    for model, given in ((talker, {"text": "$steps.a.output.content"}), (sorter, said)):
+        loom.capsule(
+            pinned("a", talker, {"messages": "$.messages"}),
+            pinned("b", model, given),
+            output={"content": "$steps.a.output.content"},
+        )
+        answer = loom.gateway.chat(key, "@wanda/flow")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_provider"), answer.text
+        assert "b speaks" in answer.json()["error"]["message"]
+    assert loom.nodes[0].asked == []
+
+
+def test_a_model_without_named_values_is_not_invoked(loom: Loom, consumer: Signer) -> None:
+    loom.world.a_model_at("http://127.0.0.1:1", "@acme/responder", protocol="openresponses/1")
+    loom.known("@acme/responder")
+    bearer = {"Authorization": f"Bearer {loom.consumer(consumer)}"}
+    body = {"model": "@acme/responder", "input": {"messages": []}}
+    answer = loom.gateway.http.post("/v1/invoke", json=body, headers=bearer)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_protocol"), answer.text

@@ -216,7 +216,7 @@ def test_a_model_whose_only_provider_has_an_open_circuit_is_not_recommended(gate
 
 def test_discovery_and_quotes_know_how_near_a_provider_is(gateway: Running) -> None:
     subject = gateway.gateway.catalog.find("@acme/chat").id
-    gateway.gateway.loader.health(PROVIDER.address, subject).round_trip_ms = 40
+    gateway.gateway.loader.health(PROVIDER.address, subject).connect_ms = 40
     for near_ms, names, status in ((40, ["@acme/chat"], 200), (39, [], 404)):
         found = gateway.http.post("/v1/discover", json={"task": "text-generation", "near_ms": near_ms}).json()
         assert [row["name"] for row in found["results"]] == names

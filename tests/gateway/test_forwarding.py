@@ -76,6 +76,7 @@ async def test_a_tunnelled_node_is_reached_through_a_gateway_it_is_not_connected
     one, two = gateways
     world.deposit(consumer.address, 10**6)
     key = await asyncio.to_thread(two.key, consumer)
+    await asyncio.to_thread(eventually, lambda: two.http.get("/v1/models").json()["data"])
     for process in gateways:
         answer = await asyncio.to_thread(process.chat, key)
         assert answer.status_code == 200, answer.text
@@ -104,13 +105,29 @@ async def test_a_tunnelled_node_is_reached_through_a_gateway_it_is_not_connected
 
 
 @pytest.mark.slow
+async def test_every_gateway_of_the_lane_knows_how_far_a_tunnelled_node_is_and_when_it_left(
+    gateways: tuple[Process, Process], subject: Digest
+) -> None:
+    def distances(process: Process) -> list[int]:
+        rows = process.http.get("/v1/models").json()["data"]
+        return [one["round_trip_ms"] for row in rows for one in row["providers"]]
+
+    one, two = gateways
+    await asyncio.to_thread(eventually, lambda: distances(two))
+    assert 1 <= distances(one)[0] <= 80
+    assert 1 <= distances(two)[0] <= 80, "as measured where its tunnel is"
+    one.process.terminate()
+    await asyncio.to_thread(eventually, lambda: not distances(two))
+
+
+@pytest.mark.slow
 async def test_only_gateways_of_the_lane_may_forward_calls(
     world: World, gateways: tuple[Process, Process], node: Node, subject: Digest
 ) -> None:
     one, _ = gateways
     gateway, body = f"/v1/tunnel/{to_hex(PROVIDER.address)}", b'{"model": "@acme/chat", "messages": []}'
     with unit_of_work(world.engine) as session:
-        [entrance] = tunnels.entrances(session, PROVIDER.address, now_ms())
+        [entrance] = tunnels.entrances(session, OPERATOR.address, now_ms())
 
     def encrypted(key: bytes = entrance.key, of: bytes | None = None, late: int = 0, path: str = gateway) -> bytes:
         return authenticate(key, path + CHAT, body if of is None else of, now_ms() - late)
@@ -156,12 +173,19 @@ def test_what_breaks_in_the_gateway_that_holds_a_tunnel_is_not_the_nodes_answer(
 
 
 def test_an_entrance_lapses_and_only_its_own_gateway_closes_it(world: World) -> None:
-    party, here, there = PROVIDER.address, Entrance(OPERATOR.address, "http://a", b"k", 100), WEAVER.address
+    party, here, there, nobody = PROVIDER.address, OPERATOR.address, WEAVER.address, DOMAIN.contract
     with unit_of_work(world.engine) as session:
-        tunnels.hold(session, here, [party, there])
-        tunnels.hold(session, Entrance(there, "http://b", b"l", 200), [party])
-        assert [one.url for one in tunnels.entrances(session, party, 99)] == ["http://b", "http://a"]
-        assert [one.url for one in tunnels.entrances(session, party, 100)] == ["http://b"]
-        tunnels.hold(session, here, [there])
-        assert [one.url for one in tunnels.entrances(session, party, 99)] == ["http://b"]
-        assert tunnels.entrances(session, there, 99) == [here]
+        mine = [Entrance(one, here, "http://a", b"k", 7, 100) for one in (party, there)]
+        tunnels.hold(session, here, mine)
+        other = Entrance(party, there, "http://b", b"l", 9, 200)
+        tunnels.hold(session, there, [other])
+        assert {(one.party, one.url) for one in tunnels.entrances(session, nobody, 99)} == {
+            (party, "http://a"),
+            (party, "http://b"),
+            (there, "http://a"),
+        }
+        assert tunnels.entrances(session, nobody, 100) == tunnels.entrances(session, here, 99) == [other]
+        tunnels.hold(session, here, mine[1:])
+        assert tunnels.entrances(session, there, 99) == mine[1:]
+        tunnels.hold(session, here, ())
+        assert tunnels.entrances(session, nobody, 99) == [other]

@@ -69,7 +69,7 @@ def two(loom: Loom, consumer: Signer) -> TwoPlaces:
     eventually(is_served)
     health = loom.gateway.gateway.loader.health
     made = TwoPlaces(loom, loom.consumer(consumer), health(NEAR.address, subject), health(FAR.address, subject))
-    made.near.round_trip_ms, made.far.round_trip_ms = 5, 25
+    made.near.connect_ms, made.far.connect_ms = 5, 25
     return made
 
 
@@ -103,7 +103,7 @@ def test_a_quote_and_discovery_say_what_such_a_call_gets(two: TwoPlaces, name: s
 def test_nearness_is_measured_and_only_in_one_class_declared(
     two: TwoPlaces, name: str, edge_ms: int, center_ms: int, nearest: str
 ) -> None:
-    two.near.round_trip_ms, two.far.round_trip_ms = edge_ms, center_ms
+    two.near.connect_ms, two.far.connect_ms = edge_ms, center_ms
     assert two.discovered(nearest_from=0) == {"near": "edge", "far": "center"}[nearest]
     assert two.served(name, LONG, header_tollway_near="nearest") == nearest
 

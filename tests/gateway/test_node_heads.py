@@ -87,7 +87,7 @@ async def test_a_tunnelled_head_that_is_no_head_is_the_nodes_failure_and_free(
     gateway = world.gateway()
     key = await asyncio.to_thread(gateway.key, consumer)
     node = asyncio.create_task(answer_with(gateway.url, cid(subject), {"status": 200, "headers": headers}))
-    while not gateway.gateway.upstream.tunnels.parties():
+    while not gateway.gateway.upstream.tunnels.round_trips():
         await asyncio.sleep(0.01)
     answer = await asyncio.to_thread(gateway.chat, key)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "node_nonsense")

@@ -39,10 +39,12 @@ from ledger.core.values.typed_data import (
     word,
 )
 from ledger.deployments import save
+from ledger.flows import publications
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.access.tables import CredentialRow, DepositRow, VoucherRow
 from ledger.store.chain import lanes, parties
+from ledger.store.network import offers
 from ledger.store.network.tables import DocumentRow
 from ledger.store.session import connect, unit_of_work
 from roles.cli import main
@@ -63,6 +65,7 @@ from tests.gateway.world import (
     a_model,
     a_signer,
     a_voucher,
+    epoch_now,
 )
 
 PRICE = 115
@@ -91,10 +94,13 @@ rotate its own key             401       201      401      201     201    201   
 make a key of the account      401       201      401      403     403     no      201      201
 make a key below its own       401        no      401      403     403    201       no       no
 publish glue                   401       400      401      403     403    403      400      400
+publish its offer              400       400      400      400     400    400      400      201
+withdraw its offer             400       400      400      400     400    400      400      201
 call a model                   401       402      401      200     200    200      200      401
 """
 """The key: made by `above`, which has `delegate`. `consumer` is a managing key of another account; `gateway` the lane's
-gateway, which signs as the account; `account` a fresh signature. Glue that may be published is refused as no glue.
+gateway, which signs as the account; `account` a fresh signature. Glue that may be published is refused as no glue. An
+offer is signed by whose key each of them has; no API key stands for that.
 """
 _HEAD, *_ROWS = TABLE.strip().splitlines()
 ACTORS = _HEAD.split()[1:]
@@ -116,9 +122,12 @@ class Family:
     receipt: str
     secret: bytes
     deposit: Digest
+    actor: str = ""
+    """Who acts now."""
 
     def client(self, actor: str) -> httpx.Client:
         """A client of one of the ACTORS."""
+        self.actor = actor
         if actor == "account":
             return self.there.of(self.account)
         if actor == "gateway":
@@ -246,6 +255,38 @@ def revoke(family: Family, client: httpx.Client) -> httpx.Response:
     return response
 
 
+def offer_as(family: Family, client: httpx.Client, **more: Any) -> httpx.Response:
+    """An offer in the account's name, by whoever acts."""
+    signer = {"account": family.account, "gateway": family.there.gateway.signer}.get(family.actor, family.other)
+    return client.post("/v1/offers", json=offered_by(family, signer, **more))
+
+
+def offered_by(family: Family, signer: Signer, **more: Any) -> dict[str, Any]:
+    world = family.there.world
+    subject = next(iter(family.there.gateway.catalog.by_id))
+    return resigned({**world.offer(subject, "http://127.0.0.1:9", family.account), **more}, world, signer)
+
+
+def publish_offer(family: Family, client: httpx.Client) -> httpx.Response:
+    response = offer_as(family, client)
+    assert offers_of(family) == (1 if response.status_code == 201 else 0)
+    return response
+
+
+def withdraw_offer(family: Family, client: httpx.Client) -> httpx.Response:
+    standing = offered_by(family, family.account)
+    assert family.there.http.post("/v1/offers", json=standing).status_code == 201
+    response = offer_as(family, client, nonce=standing["nonce"] + 1, withdrawn=True)
+    assert offers_of(family) == (0 if response.status_code == 201 else 1)
+    return response
+
+
+def offers_of(family: Family) -> int:
+    """The account's offers in force."""
+    with unit_of_work(family.there.world.engine) as session:
+        return sum(one.party == family.account.address for one in offers.unexpired(session, epoch_now()))
+
+
 def has(text: str, response: httpx.Response) -> str:
     return "yes" if text in response.text else "no"
 
@@ -284,6 +325,8 @@ CHANGES: dict[str, Callable[[Family, httpx.Client], str | httpx.Response]] = {
     "tighten the key": lambda f, c: patch(f, c, budget="900"),
     "revoke the key": revoke,
     "rotate its own key": lambda f, c: c.post("/v1/keys/rotate"),
+    "publish its offer": publish_offer,
+    "withdraw its offer": withdraw_offer,
 }
 
 
@@ -659,10 +702,13 @@ def test_a_batch_that_is_not_public_has_no_file(house: House) -> None:
 def offered(world: World, subject: Digest, url: str, nonce: int, **more: Any) -> dict[str, Any]:
     """A signed offer of the provider."""
     serve = more.pop("serve", {})
-    body = {**world.offer(subject, url, PROVIDER, **serve), "nonce": nonce, **more}
-    del body["signature"]
-    signature = PROVIDER.sign(signing_digest(world.domain, offer_hash(digest(body))))
-    return {**body, "signature": to_hex(signature)}
+    return resigned({**world.offer(subject, url, PROVIDER, **serve), "nonce": nonce, **more}, world, PROVIDER)
+
+
+def resigned(offer: dict[str, Any], world: World, signer: Signer) -> dict[str, Any]:
+    """An offer with the signature of this signer."""
+    body = {name: value for name, value in offer.items() if name != "signature"}
+    return {**body, "signature": to_hex(signer.sign(signing_digest(world.domain, offer_hash(digest(body)))))}
 
 
 def rows(world: World, table: Any) -> int:
@@ -802,16 +848,39 @@ def test_the_command_line_acts_as_its_wallets_account_or_as_the_key_it_was_given
 
 
 def test_a_provider_withdraws_its_offer_by_one_command(
-    world: World, gateway: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    gateway: Running,
+    node: Node,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
     monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
     for name in ("provider", "thief"):
         keystore.create(name, keccak256(b"test", name.encode()), strength=keystore.LIGHT)
-    words = ["provider", "withdraw-offer", "@acme/chat", "--gateway", gateway.url, "--wallet"]
-    assert main.run([*words, "thief"]) == 0, "its own offer, of which there is none"
+
+    def withdraw(wallet: str) -> tuple[bool, bool]:
+        words = ["provider", "withdraw", "@acme/chat", "--gateway", gateway.url, "--json", "--wallet"]
+        assert main.run([*words, wallet]) == 0
+        said = json.loads(capsys.readouterr().out)
+        return said["withdrawn"], said["ended"]
+
+    subject = next(iter(gateway.gateway.catalog.by_id))
+    ahead = offered(world, subject, node.url, now_ms() + 10**9)
+    assert gateway.http.post("/v1/offers", json=ahead).status_code == 201
+    assert withdraw("thief") == (True, False), "its own offer, of which there is none"
     assert [row["id"] for row in gateway.http.get("/v1/models").json()["data"]] == ["@acme/chat"]
-    assert main.run([*words, "provider"]) == 0
+    assert withdraw("provider") == (True, True), "by whatever clock it was offered"
+    eventually(lambda: gateway.http.get("/v1/models").json()["data"] == [])
+    assert withdraw("provider") == (True, False)
+    assert gateway.http.post("/v1/offers", json=ahead).status_code == 400, "what is withdrawn does not come back"
+
+
+def test_a_withdrawal_is_seen_by_gateways_whose_clocks_differ(world: World, gateway: Running, node: Node) -> None:
+    gone = offered(world, next(iter(gateway.gateway.catalog.by_id)), node.url, now_ms() + 1, withdrawn=True)
+    with unit_of_work(world.engine) as session:
+        publications.publish_offer(session, gone, world.domain, epoch_now(), None, 1)
     eventually(lambda: gateway.http.get("/v1/models").json()["data"] == [])
 
 

@@ -151,19 +151,30 @@ def test_sums_are_by_day_model_and_key_and_count_a_runs_tokens_once() -> None:
     assert [(one["key"], one["charge"]) for one in sums["key"]] == [("agent", "2278"), ("k2", "100")]
 
 
-def test_models_show_their_prices_with_units(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_show_who_serves_them_since_when_for_how_much_and_how_fast(capsys: pytest.CaptureFixture[str]) -> None:
     pricing = {"call": "70", "input_token": "2000", "cached_input_token": "2000", "output_token": "80519482", "ms": "0"}
-    model = {"id": "@acme/dialog", "owned_by": STRANGER, "kind": "endpoint", "pricing": pricing}
+    near: dict[str, Any] = {
+        "provider": to_hex(keystore.address_of("alice")),
+        "tier": "edge",
+        "since": ENDED,
+        "ready": True,
+    }
+    near |= {"ready": True, "pricing": pricing, "latency_ms": 1_240, "round_trip_ms": 9}
+    free = {**near, "provider": STRANGER, "pricing": {"call": "0"}, "latency_ms": 0, "round_trip_ms": 0}
+    gone = {**free, "ready": False}
+    model: dict[str, Any] = {"id": "@acme/dialog", "owned_by": STRANGER, "kind": "endpoint", "pricing": pricing}
+    model |= {"cid": "bafk", "providers": [near, gone, free]}
     flow: dict[str, Any] = {"id": "@me/flow", "owned_by": STRANGER, "kind": "capsule", "steps": ["a", "b"]}
     flow["terms"] = {"lines": [{"ratio_ppm": 50_000}, {"ratio_ppm": 30_000}]}
-    free = {"id": "@acme/free", "owned_by": STRANGER, "kind": "endpoint", "pricing": {"call": "0"}}
-    rows = [line for row in (model, flow, free) for line in calls.price_rows(row)]
-    assert [row["price"] for row in rows] == [
-        "70 atoms per call",
-        "2,000 atoms per million input tokens",
-        "0.080519482 AIC per million output tokens",
-        "what its 2 steps cost, 8% of the price on top",
-        "free",
+    rows = [line for row in (model, flow) for line in calls.provider_rows(row)]
+    prices = "70 atoms per call, 2,000 atoms per million input tokens, 0.080519482 AIC per million output tokens"
+    assert [(row["model"], row["price"], row["answers in"]) for row in rows] == [
+        ("@acme/dialog", prices, "1,240 ms, 9 ms away"),
+        ("", "free", "not measured"),
+        ("@me/flow", "what its 2 steps cost, 8% of the price on top", ""),
     ]
+    assert calls.model_row(model)["providers"] == [near, free]
     output.show_table(rows)
-    printed(capsys)
+    said = " ".join(printed(capsys))
+    assert "alice" in said
+    assert "2026-11-28 10:37:22" in said

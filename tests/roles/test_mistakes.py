@@ -399,7 +399,7 @@ provider release -w alice -y                             | 1 | refused
 provider bid @nobody/x --ask call=1 -w atlas -y          | 1 | tollway consumer models
 provider bid @delta/dialog --ask output_tokens=5 -w atlas        | 1 | output_token
 provider offer @nobody/x --url http://127.0.0.1:9 -w atlas       | 1 | tollway consumer models
-provider withdraw-offer @nobody/x -w atlas               | 1 | tollway consumer models
+provider withdraw @nobody/x -w atlas                     | 1 | tollway consumer models
 maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
 maker transfer @kappa/kb bore -w kappa                   | 1 | borea
 maker retire @delta/dialog -w alice -y                   | 1 | -w NAME

@@ -9,7 +9,7 @@ the like are false unless both sides are numbers or both are texts.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<op>\|\||&&|==|!=|<=|>=|<|>|!|\(|\))|'(?P<text>[^']*)'|(?P<number>-?[0-9]+(?:\.[0-9]+)?)"
+    r"\s*(?:(?P<op>\|\||&&|==|!=|<=|>=|<|>|!|\(|\))|'(?P<text>[^']*)'|(?P<number>-?[0-9]{1,18}(?:\.[0-9]{1,18})?)"
     r"|(?P<word>\$?[A-Za-z_.][A-Za-z0-9_.\-\[\]]*|\$[\w.\-\[\]]*))"
 )
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None}
@@ -65,24 +65,23 @@ class _Parser:
         self.paths: list[Path] = []
         self.tokens: list[tuple[str, str]] = []
         position = 0
-        while text[position:].strip():
-            match = _TOKEN.match(text, position)
-            if match is None or match.lastgroup is None:
-                raise Rejected(f"{text!r}: not understood from character {position}", when=text)
+        while (match := _TOKEN.match(text, position)) is not None and match.lastgroup is not None:
             self.tokens.append((match.lastgroup, match[match.lastgroup]))
             position = match.end()
+        if text[position:].strip():
+            raise Rejected(f"{text!r}: not understood from character {position}", when=text)
 
     def either(self, depth: int) -> Value:
-        left = self.both(depth)
+        values = [self.both(depth)]
         while self.taken("||"):
-            left = _or(left, self.both(depth))
-        return left
+            values.append(self.both(depth))
+        return _first(values, truth=True)
 
     def both(self, depth: int) -> Value:
-        left = self.negated(depth)
+        values = [self.negated(depth)]
         while self.taken("&&"):
-            left = _and(left, self.negated(depth))
-        return left
+            values.append(self.negated(depth))
+        return _first(values, truth=False)
 
     def negated(self, depth: int) -> Value:
         if depth > MAX_DEPTH:
@@ -120,12 +119,22 @@ class _Parser:
         return False
 
 
-def _or(left: Value, right: Value) -> Value:
-    return lambda scope: left(scope) or right(scope)
+def _first(values: Sequence[Value], *, truth: bool) -> Value:
+    """The first of some values that is true, or false, else the last: `||` and `&&`. One after the other, however many
+    there are: inside each other, 1,000 of them were an error of the gateway's, for which nobody paid the steps before.
+    """
+    *others, last = values
+    if not others:
+        return last
 
+    def value(scope: Scope) -> Json:
+        for one in others:
+            found = one(scope)
+            if bool(found) is truth:
+                return found
+        return last(scope)
 
-def _and(left: Value, right: Value) -> Value:
-    return lambda scope: left(scope) and right(scope)
+    return value
 
 
 def _compared(operator: str, left: Value, right: Value) -> Value:

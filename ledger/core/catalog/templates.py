@@ -18,8 +18,8 @@ from ledger.core.values.errors import Rejected
 
 MAX_BYTES = 20 * 2**20
 """Of the values that fill a template. It may name a value of 1 MiB ten thousand times."""
-_KEY = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]+)\]|\['([^']*)'\]")
-_PATH = re.compile(r"\$(?:steps\.([a-z][a-z0-9_]*))?((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[-?[0-9]+\]|\['[^']*'\])*)")
+_KEY = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\['([^']*)'\]")
+_PATH = re.compile(r"\$(?:steps\.([a-z][a-z0-9_]*))?((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[-?[0-9]{1,9}\]|\['[^']*'\])*)")
 _INTERPOLATED = re.compile(r"\{(\$[^{}]*)\}")
 
 

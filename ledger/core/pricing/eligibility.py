@@ -4,11 +4,13 @@ Discovery, quotes, routing and workflows all use this rule, so nothing is recomm
 
     0  the model fits the provider's memory: else it is no provider of it, whatever is asked
     1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
-    2  its price for the most the call can use is within the consumer's limit
-    3  its circuit is closed: it answered the gateway's last probe, if it was probed
+    2  it can be called: its circuit is closed, so it answered the gateway's last probe, if it was probed; and if it is
+       reached through a tunnel, one is open
+    3  its price for the most the call can use is within the consumer's limit
 
-The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. A workflow's
-plan checks the first for each step, its quote and its run the others.
+The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. What nobody
+`alive` serves is not listed as ready. A workflow's plan checks the first two for each step, its quote and its run the
+others. No other consumer's refusal is among them: who is refused is tried last for that consumer, and is alive.
 
 Of those that may serve, the nearest come first for a consumer that asks for that, from a length of input on.
 """
@@ -33,14 +35,15 @@ FAR = 2**31
 class Measured(Protocol):
     """A gateway's measurements of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
 
-    `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed; else
-    it is probed again at `paused_until`.
+    `near` is the class of its round trip, None if that is too long. It is `usable` while it can be called. While its
+    circuit is open, it is probed again at `paused_until`, else that is 0.
     """
 
     latency_ms: int
-    round_trip_ms: int
     paused_until: int
 
+    @property
+    def round_trip_ms(self) -> int: ...
     @property
     def near(self) -> int | None: ...
     @property
@@ -97,10 +100,10 @@ class AboveLimit(Rejected):
 
 
 class AllPaused(Unavailable):
-    """Every provider that fits failed lately. The first is tried again at `until` (ms)."""
+    """Every provider that fits failed lately, or has no tunnel open. The first is tried again at `until` (ms)."""
 
     def __init__(self, until: int) -> None:
-        super().__init__("every provider failed lately")
+        super().__init__("every provider failed lately or is not connected")
         self.until = until
 
 
@@ -119,7 +122,7 @@ def check_memory(model: Model, memory_mb: int | None) -> None:
 
 
 def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms]) -> list[P]:
-    """The providers that may serve, in their order. Raises NoneFits, AboveLimit or AllPaused when there are none.
+    """The providers that may serve, in their order. Raises NoneFits, AllPaused or AboveLimit when there are none.
 
     `price` gives a provider's price for the most the call can use; it is asked only if the consumer has a limit.
     """
@@ -129,18 +132,29 @@ def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Calla
     return serving(fitting, preferences.max_price, price)
 
 
-def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms]) -> list[P]:
-    """Those of the providers that fit whose price is within the limit and whose circuit is closed. Raises AboveLimit or
-    AllPaused when there are none.
-    """
-    if limit is not None:
-        prices = [price(one) for one in fitting]
-        check_limit(min(prices), limit)
-        fitting = [one for one, asked in zip(fitting, prices, strict=True) if asked <= limit]
-    alive = [one for one in fitting if one.health.usable]
-    if not alive:
+def alive(providers: Sequence[P]) -> list[P]:
+    """Those that can be called now. A model without one is not ready."""
+    return [one for one in providers if one.health.usable]
+
+
+def available(fitting: Sequence[P]) -> list[P]:
+    """Those of the providers that fit that can be called now. Raises AllPaused when there are none."""
+    found = alive(fitting)
+    if not found:
         raise AllPaused(min(one.health.paused_until for one in fitting))
-    return alive
+    return found
+
+
+def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms]) -> list[P]:
+    """Those of the providers that fit that can be called now, at a price within the limit. Raises AllPaused or
+    AboveLimit when there are none.
+    """
+    found = available(fitting)
+    if limit is None:
+        return found
+    prices = [price(one) for one in found]
+    check_limit(min(prices), limit)
+    return [one for one, asked in zip(found, prices, strict=True) if asked <= limit]
 
 
 def check_limit(least: Atoms, limit: Atoms | None) -> None:
@@ -155,11 +169,11 @@ def serving_shortened(
     """As `serving`, for a call whose output is shortened until a provider is within the limit, to one token at least.
     Returns also the most it can use then. Prices rise with output, so the largest output is found by bisection.
     """
-    low, high = min(1, most.output_token), most.output_token
+    able, low, high = alive(fitting), min(1, most.output_token), most.output_token
     while limit is not None and low < high:
         middle = (low + high + 1) // 2
         units = most._replace(output_token=middle)
-        within = any(price(one, units) <= limit for one in fitting)
+        within = any(price(one, units) <= limit for one in able)
         low, high = (middle, high) if within else (low, middle - 1)
     shortened = most._replace(output_token=high)
     return shortened, serving(fitting, limit, lambda one: price(one, shortened))

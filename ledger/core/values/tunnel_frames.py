@@ -32,6 +32,9 @@ class Kind(IntEnum):
     end = 6
     cancel = 7
     credit = 8
+    ping = 9
+    """Asks for a pong with the same payload. The time until it comes is the round trip to the node."""
+    pong = 10
 
 
 class Frame(NamedTuple):

@@ -13,6 +13,8 @@ from ledger.store.network.tables import BookRow, DocumentRow, OfferRow, RealmRow
 from ledger.store.session import insert_once, value_of
 
 _CHANGED_IN = (ModelRow.block, OrganisationRow.block, OrganisationKeyRow.block)
+_SUMMED = (StakeRow.active, RealmRow.nonce, OfferRow.nonce)
+"""A later list or offer has a higher nonce, whatever the clock of the gateway that took it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,11 @@ def fingerprint(session: Session) -> tuple[int | None, ...]:
         session.execute(
             select_many(
                 *(count(table) for table in (DocumentRow, OfferRow, RealmRow, BidRow, ModelRow, BookRow, NameRow)),
-                *(select(func.max(at)).scalar_subquery() for at in (OfferRow.at, CredentialRow.at, *_CHANGED_IN)),
-                *(select(func.sum(each)).scalar_subquery() for each in (StakeRow.active, RealmRow.nonce)),
+                *(select(func.max(at)).scalar_subquery() for at in (CredentialRow.at, *_CHANGED_IN)),
+                *(
+                    select(func.sum(each)).scalar_subquery()
+                    for each in (StakeRow.active, RealmRow.nonce, OfferRow.nonce)
+                ),
             )
         ).one()
     )

@@ -16,7 +16,8 @@ from ledger.store.session import change, upsert, value_of
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An offer's canonical bytes with its signature, and the fields it is searched by. `expires_at` is an epoch, 0 when
-    it is withdrawn. It `sponsors` if it is an order to curators or for slots, else it serves, or bids.
+    it is withdrawn. It was taken at `at`; `since` then the party has offered this without a break (ms). It `sponsors`
+    if it is an order to curators or for slots, else it serves, or bids.
     """
 
     subject: Digest
@@ -29,6 +30,7 @@ class Stored:
     capacity: int
     expires_at: int
     at: int
+    since: int
     sponsors: bool = False
 
 

@@ -35,6 +35,7 @@ class OfferRow(SQLModel, table=True):
     capacity: int = big()
     expires_at: int = big()
     at: int = big()
+    since: int = big()
 
 
 class RealmRow(SQLModel, table=True):
@@ -71,11 +72,14 @@ class MeasurementRow(SQLModel, table=True):
 
 
 class TunnelRow(SQLModel, table=True):
-    """A gateway that holds a tunnel of a party's node, how other gateways reach it, and until when (ms)."""
+    """A gateway that holds a tunnel of a party's node, how other gateways reach it, its round trip to the node, and
+    until when (ms) it does.
+    """
 
     __tablename__ = "tunnels"
     party: bytes = octets(key=True)
     gateway: bytes = octets(key=True)
     url: str = Field()
     key: bytes = octets()
+    round_trip_ms: int = big()
     until: int = big()

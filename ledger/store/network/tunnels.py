@@ -16,24 +16,28 @@ from ledger.store.session import change, upsert, value_of
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A gateway that holds tunnels: where it is reached, and the key that forwards calls to it until `until` (ms)."""
+    """A gateway that holds tunnels of a party: where it is reached, the key that forwards calls to it until `until`
+    (ms), and its round trip to the party's node.
+    """
 
+    party: Address
     gateway: Address
     url: str
     key: bytes
+    round_trip_ms: int
     until: int
 
 
-def hold(session: Session, entrance: Entrance, parties: Collection[Address]) -> None:
-    """Record that these parties, and no others, have a tunnel at this gateway."""
-    for party in sorted(parties):
-        upsert(session, TunnelRow, asdict(entrance) | {"party": party})
-    gone = col(TunnelRow.party).not_in(parties)
-    change(session, delete(TunnelRow).where(col(TunnelRow.gateway) == entrance.gateway, gone))
+def hold(session: Session, gateway: Address, entrances: Collection[Entrance]) -> None:
+    """Record these as the entrances of a gateway, and no others."""
+    for entrance in sorted(entrances, key=lambda one: one.party):
+        upsert(session, TunnelRow, asdict(entrance))
+    gone = col(TunnelRow.party).not_in([one.party for one in entrances])
+    change(session, delete(TunnelRow).where(col(TunnelRow.gateway) == gateway, gone))
 
 
-def entrances(session: Session, party: Address, now: int) -> list[Entrance]:
-    """The gateways of a party's tunnels, the latest first."""
-    query = select(TunnelRow).where(col(TunnelRow.party) == party, col(TunnelRow.until) > now)
-    rows = session.exec(query.order_by(col(TunnelRow.until).desc(), col(TunnelRow.gateway)))
+def entrances(session: Session, but: Address, now: int) -> list[Entrance]:
+    """The entrances of all gateways but one, each party's latest first."""
+    query = select(*TunnelRow.__table__.columns).where(col(TunnelRow.gateway) != but, col(TunnelRow.until) > now)  # type: ignore[attr-defined]
+    rows = session.execute(query.order_by(col(TunnelRow.party), col(TunnelRow.until).desc(), col(TunnelRow.gateway)))
     return [value_of(Entrance, row) for row in rows]

@@ -83,23 +83,44 @@ def show_quote(quote: Json) -> None:
     output.show_table(list(_quote_rows(quote, 0)), title)
 
 
+SIZES = ("size_bytes", "memory_mb")
+"""What a model takes where it is served, by the names that answers use."""
+
+
 def model_row(row: Json) -> dict[str, Any]:
-    named = {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
-    return named | {name: row[name] for name in ("size_bytes", "memory_mb") if row.get(name) is not None}
+    """A model, its price and size, and those who serve it now; `since` is in ms."""
+    named = {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", ""), "pricing": row.get("pricing")}
+    sizes = {name: row[name] for name in SIZES if row.get(name) is not None}
+    return named | sizes | {"providers": [one for one in row.get("providers", []) if one["ready"]]}
 
 
-def price_rows(row: Json) -> list[dict[str, Any]]:
-    """A model and its prices, a row for each meter that costs something."""
+def provider_rows(row: Json) -> list[dict[str, Any]]:
+    """A model, with a row for each provider that can be called now: since when, its price, and what was measured."""
     if row.get("kind") == "capsule":
         ratio = sum(line["ratio_ppm"] for line in row.get("terms", {}).get("lines", []))
-        prices = [f"what its {len(row['steps'])} steps cost, {amounts.format_ratio(ratio)} of the price on top"]
-    else:
-        prices = cells.rates(row.get("pricing", {})) or ["free"]
-    needs = {name: row.get(name) or "" for name in ("size_bytes", "memory_mb")}
+        price = f"what its {len(row['steps'])} steps cost, {amounts.format_ratio(ratio)} of the price on top"
+        unserved = {"served by": "", "tier": "", "since": None, "price": price, "answers in": ""}
+        return [{"model": row["id"], **unserved, **dict.fromkeys(SIZES, "")}]
+    able = [one for one in row.get("providers", []) if one["ready"]]
     return [
-        {"model": row["id"], "price": prices[0], **needs},
-        *({"model": "", "price": price, **dict.fromkeys(needs, "")} for price in prices[1:]),
+        {
+            "model": "" if n else row["id"],
+            "served by": one["provider"],
+            "tier": one["tier"],
+            "since": one["since"],
+            "price": ", ".join(cells.rates(one["pricing"])) or "free",
+            "answers in": _speed(one),
+            **{name: "" if n else row.get(name) or "" for name in SIZES},
+        }
+        for n, one in enumerate(able)
     ]
+
+
+def _speed(measured: Json) -> str:
+    """A provider's median time to its first byte, and its round trip, in words."""
+    late, far = measured["latency_ms"], measured["round_trip_ms"]
+    said = [f"{late:,} ms" if late else "not measured", f"{far:,} ms away" if far else ""]
+    return ", ".join(part for part in said if part)
 
 
 def why_nothing(diagnostic: Json) -> str:

@@ -11,6 +11,7 @@ from ledger.core.pricing.eligibility import (
     AllPaused,
     NoneFits,
     RoutePreferences,
+    alive,
     check_memory,
     distance,
     eligible,
@@ -120,8 +121,20 @@ def test_the_first_condition_that_leaves_nobody_is_the_reason() -> None:
     down = Provider(price=100, health=Measured(paused_until=NOW + 5))
     with pytest.raises(NoneFits):
         chosen(RoutePreferences(max_price=99, realm="clinic"), down)
-    with pytest.raises(AboveLimit):
+    with pytest.raises(AllPaused):
         chosen(RoutePreferences(max_price=99), down)
+
+
+def test_who_cannot_be_called_sets_no_price_and_is_not_listed() -> None:
+    down, dear = Provider(price=100, health=Measured(paused_until=NOW + 5)), Provider(price=900)
+    assert alive([down, dear]) == [dear]
+    with pytest.raises(AboveLimit) as refused:
+        chosen(RoutePreferences(max_price=200), down, dear)
+    assert refused.value.least == 900
+    limited = serving_shortened(
+        [down, dear], 1_800, lambda one, units: one.price * units.output_token, Units(output_token=9)
+    )
+    assert limited == (Units(output_token=2), [dear])
 
 
 def test_the_price_is_not_computed_without_a_limit() -> None:
