@@ -133,7 +133,8 @@ def import_server(  # noqa: PLR0913
 def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
     """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
 
-    `provider serve` withdraws its own as it stops. Your bid and your stake stay; a new offer brings the model back.
+    `provider serve` withdraws its own as it stops; while it runs, it offers the model again: stop it first. Your bid
+    and your stake stay; a new offer brings the model back.
     """
     from roles.node import serve as node_serve
 

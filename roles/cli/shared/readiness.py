@@ -54,7 +54,7 @@ def of(asked: Asked) -> dict[str, Any]:
 
 def said(asked: Asked, found: Readiness) -> dict[str, Any]:
     """A model's needs in words, and as commands."""
-    facts: dict[str, Any] = {"callable": found.callable}
+    facts: dict[str, Any] = {"callable": found.callable and not found.missing}
     if found.steps:
         facts["done"] = [str(step.need) for step in found.steps if step.since is not None]
         facts["missing"] = [str(need) for need in found.missing]
@@ -132,6 +132,7 @@ def _mine(context: Context) -> Address | None:
 
 def _call(asked: Asked, found: Readiness) -> str:
     consumer = next((f" -w {name}" for name in keystore.names() if _has_key(name)), "")
+    consumer = (f" --realm {asked.realm}" if asked.realm else "") + consumer
     if found.protocols and "oip/2" not in found.protocols:
         return f'tollway consumer call {asked.name} "Hello!"{consumer}'
     with suppress(TollwayError):
