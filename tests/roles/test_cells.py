@@ -178,3 +178,8 @@ def test_models_show_who_serves_them_since_when_for_how_much_and_how_fast(capsys
     said = " ".join(printed(capsys))
     assert "alice" in said
     assert "2026-11-28 10:37:22" in said
+
+
+def test_the_end_of_a_realms_token_is_a_date(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show({"until_ms": ENDED})
+    assert printed(capsys) == ["until 2026-11-28 10:37:22"]

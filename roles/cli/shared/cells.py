@@ -32,7 +32,7 @@ UNITS = frozenset(("units", "claimed", "meters"))
 # fmt: off
 TIMES = frozenset((
     "built_at", "created_at", "ended_at", "ended_at_ms", "expires_at", "final_at", "free_at", "posted_at",
-    "revoked_at", "since", "started", "time", "until", "valid_until_ms",
+    "revoked_at", "since", "started", "time", "until", "until_ms", "valid_until_ms",
 ))
 # fmt: on
 FIRST_MS = 10**11
