@@ -194,7 +194,9 @@ def register(  # noqa: PLR0913
 
     Example: tollway maker register @acme/iris iris.onnx --ask call=200
     """
-    if weights is None and card is None and url is None and not name.startswith("@") and Path(name).exists():
+    if weights is None and card is None and url is None and not name.startswith("@"):
+        if not Path(name).exists():
+            raise Rejected(f"{name}: no such file. A name is written @org/name: tollway maker register @org/name MODEL")
         name, weights = name_for(Path(name)), Path(name)
     documents.check_name(name, version)
     bid = parse_bid(ask, ratio)
@@ -230,12 +232,12 @@ def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
         facts |= {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **bid_once(subject, role, bid)}
     if document.get("lineage"):
         facts["owes"] = document["lineage"]
-    show_model(facts, str(document["name"]))
+    show_model(facts, readiness.name_of(here(), subject))
 
 
 def name_for(path: Path) -> str:
     """A name for a model of this wallet, from its file's or folder's."""
-    return f"@{here().wallet}/{re.sub(r'[^a-z0-9._-]', '-', path.stem.lower())}"
+    return f"@{here().wallet}/{names.part_of(path.stem)}"
 
 
 def show_model(facts: dict[str, Any], name: str) -> None:
