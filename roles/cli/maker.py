@@ -225,6 +225,7 @@ def register(  # noqa: PLR0913
 def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
     """Register a model and, with a bid, give it its price. Show both, and what the model still needs."""
     warn(role, bid)
+    question += publication.with_stake(names.of_document(document).organisation)
     output.confirm(f"{question}{f', and bid {describe(bid)}' if bid != Bid() else ''}?")
     facts = {**publication.publish(document), **needs(document)}
     subject = cid_digest(str(facts["id"]))
@@ -282,7 +283,7 @@ def name(
 ) -> None:
     """Publish a model that you own under one more name, for ever: one that you bought under your own organisation."""
     chosen, subject = names.parse(to), here().resolve(model)
-    output.confirm(f"make {chosen} mean {cid(subject)}, for ever?")
+    output.confirm(f"make {chosen} mean {cid(subject)}, for ever{publication.with_stake(chosen.organisation)}?")
     show_model({"name": str(chosen), "id": cid(subject), **publication.take_name(chosen, subject)}, str(chosen))
 
 

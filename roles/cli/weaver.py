@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from ledger.core.catalog import names
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.catalog.capsules import capsule as read_capsule
@@ -106,7 +107,8 @@ def publish(path: File, use: Use = None) -> None:
     bundle = bundles.read(path, bundles.Names(weaver, resolve, parse_uses(use or [])))
     capsule = read_capsule(bundle.document)
     output.note("\n".join(drawing.draw(capsule, {id: name for name, id in ids.items()})))
-    output.confirm(f"publish {capsule.name}, taking {amounts.format_ratio(capsule.bid.ratio_ppm)} of each run?")
+    stake = publication.with_stake(names.of_document(bundle.document).organisation)
+    output.confirm(f"publish {capsule.name}{stake}, taking {amounts.format_ratio(capsule.bid.ratio_ppm)} of each run?")
     for module in bundle.modules:
         here().account_gateway.send("/v1/documents", module, "application/wasm")
     output.show(publication.publish(bundle.document))

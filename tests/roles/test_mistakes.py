@@ -229,7 +229,7 @@ maker register @a/b                                      | 1 | tollway maker reg
 maker register @a/b --card none.json                     | 1 | none.json: no such file
 maker register @a/b --card /                             | 1 | /: is a directory
 maker register @a/b --card README.md                     | 1 | README.md is not JSON
-maker register none.onnx                                 | 1 | @org/name
+maker register none.onnx                                 | 1 | none.onnx: no such file. A name is written @org/name
 maker register @a/b none.onnx                            | 1 | none.onnx: no such file
 maker register @a/b README.md                            | 1 | .onnx
 maker register @a/b deploy                               | 1 | no .onnx file
@@ -416,6 +416,7 @@ maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
 maker transfer @kappa/kb bore -w kappa                   | 1 | borea
 maker retire @delta/dialog -w alice -y                   | 1 | -w NAME
 maker register @north/x --card deploy/demo/capsule.json -w north -y    | 1 | describes
+maker register @fresh/x deploy/demo/models/kb -w north                 | 1 | with a stake of 10 AIC for the name @fresh
 oem derive @zoe/x --parent @delta/dialog --url http://x -w alice -y    | 1 | tollway maker grant
 weaver publish deploy/demo/capsules/vote.json -w wanda -y        | 1 | --use general-a=
 weaver show @nobody/x -w wanda                           | 1 | tollway consumer models

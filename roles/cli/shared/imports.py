@@ -13,8 +13,8 @@ from ledger.core.catalog.bids import LAPSING, Bid, Role
 from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Digest, address, cid_digest, to_hex
-from roles.cli import amounts, output
+from ledger.core.values.ids import Digest, cid_digest, to_hex
+from roles.cli import output
 from roles.cli.context import here
 from roles.cli.shared import cells, payees, publication, servers
 from roles.client import model_server
@@ -68,11 +68,9 @@ class Sale:
         parts.append(f"for {payees.describe(self.asks)}")
         if self.share != Bid():
             parts.append(f"and {payees.describe(self.share)} as their maker")
-        if new and (stake := name_stake(organisation)):
-            parts.append(f"with a stake of {amounts.format(stake)} for the name @{organisation}")
-        if server.key is not None:
-            parts.append(f"and {servers.key_is_given(server)}")
-        return " ".join(parts) + "?"
+        stake = publication.with_stake(organisation) if new else ""
+        key = f" and {servers.key_is_given(server)}" if server.key is not None else ""
+        return " ".join(parts) + stake + key + "?"
 
 
 def plan(organisation: str, version: str, found: Sequence[Served], only: Sequence[str]) -> list[Plan]:
@@ -129,13 +127,6 @@ def _published(name: str) -> Json | None:
         if error.facts.get("status") == 404:
             return None
         raise
-
-
-def name_stake(organisation: str) -> int:
-    """The stake that is taken for an organisation's name; 0 if it is registered."""
-    chain = transactions.chain(here())
-    owner = address(chain.view("Registry", "organisationOwner", names.label(organisation)))
-    return int(chain.view("Registry", "nameStake")) if owner == ZERO_ADDRESS else 0
 
 
 def sell(sale: Sale, one: Plan, server: ModelServer) -> dict[str, Any]:

@@ -56,6 +56,15 @@ def take_name(name: Name, subject: Digest) -> dict[str, object]:
     return transactions.send(here(), chain.calls.to("Registry", "publishName", organisation, name.versioned, subject))
 
 
+def with_stake(organisation: str) -> str:
+    """The part of a question that says the stake for an organisation's name; "" if that is registered."""
+    chain = transactions.chain(here())
+    if address(chain.view("Registry", "organisationOwner", names.label(organisation))) != ZERO_ADDRESS:
+        return ""
+    stake = int(chain.view("Registry", "nameStake"))
+    return f" with a stake of {amounts.format(stake)} for the name @{organisation}"
+
+
 def register_organisation(label: str) -> dict[str, object]:
     """Register an organisation for this wallet. Its stake is taken, and owed back when it is released."""
     chain, name = transactions.chain(here()), names.label(label)
