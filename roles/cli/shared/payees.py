@@ -264,6 +264,12 @@ def add_stake(atoms: int) -> dict[str, object]:
     return transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
 
 
+def stake_up_to(atoms: int) -> dict[str, object]:
+    """Stake what this wallet's stake lacks of an amount. Its caller has asked."""
+    missing = atoms - transactions.chain(here()).stake(here().account)[0]
+    return add_stake(missing) if missing > 0 else {}
+
+
 def add_staking(app: Group, why: str, show: Callable[[dict[str, Any]], None] = output.show) -> None:
     """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
