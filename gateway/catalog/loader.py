@@ -140,7 +140,7 @@ class _Loading:
         for order in standing:
             if order.sponsors:
                 self.orders.setdefault(order.subject, []).append(order)
-        self.realm_of = {key: _realm_of(o) for key, o in self.offers.items()}
+        self.realm_of = {key: o.realm for key, o in self.offers.items()}
         self.offered_in: dict[Digest, set[str]] = {}
         for (subject, _), realm in self.realm_of.items():
             if realms.is_name(realm):
@@ -371,11 +371,6 @@ def _named(
     }
     by_cid = {cid(key): one for key, one in by_id.items()}
     return by_id, {**by_cid, **{name: by_id[id] for name, id in called.items() if id in by_id}}
-
-
-def _realm_of(offer: offers.Stored) -> str:
-    """The realm that an offer names, or ""."""
-    return (orjson.loads(offer.body).get("serve") or {}).get("realm", "") if b'"realm"' in offer.body else ""
 
 
 def _no_offer(provider: Address) -> Rejected:
