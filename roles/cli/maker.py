@@ -235,7 +235,7 @@ def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
 
 def name_for(path: Path) -> str:
     """A name for a model of this wallet, from its file's or folder's."""
-    return f"@{here().wallet}/{re.sub(r'[^a-z0-9._-]', '-', path.stem.lower())}"
+    return f"@{here().wallet}/{names.part_of(path.stem)}"
 
 
 def show_model(facts: dict[str, Any], name: str) -> None:
