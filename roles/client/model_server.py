@@ -277,7 +277,7 @@ def _shape(row: Json) -> dict[str, Json]:
         raise Odd("the server names a tensor by something that is no name")
     if datatype not in DATATYPES:
         raise Odd(f"the tensor {name[:40]!r} has a type that is none of {', '.join(DATATYPES)}")
-    sizes = shape if isinstance(shape, list) else [None]
+    sizes: list[Any] = shape if isinstance(shape, list) else [None]
     if not all(type(size) is int and -1 <= size <= MAX_SIZE for size in sizes):
         raise Odd(f"the shape of the tensor {name[:40]!r} is not a list of sizes")
     try:
