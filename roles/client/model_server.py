@@ -277,11 +277,10 @@ def _shape(row: Json) -> dict[str, Json]:
         raise Odd("the server names a tensor by something that is no name")
     if datatype not in DATATYPES:
         raise Odd(f"the tensor {name[:40]!r} has a type that is none of {', '.join(DATATYPES)}")
-    sizes: list[Any] = shape if isinstance(shape, list) else [None]
-    if not all(type(size) is int and -1 <= size <= MAX_SIZE for size in sizes):
+    if not isinstance(shape, list) or not all(type(size) is int and -1 <= size <= MAX_SIZE for size in shape):
         raise Odd(f"the shape of the tensor {name[:40]!r} is not a list of sizes")
     try:
-        return Tensor(name, datatype, tuple(sizes)).document
+        return Tensor(name, datatype, tuple(shape)).document
     except Rejected as rejected:
         raise Odd(rejected.message) from rejected
 
