@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from eth_account import Account
 from sqlalchemy import Engine
 from x402 import x402Client
 from x402.client_base import SpendControlAsset
-from x402.http.clients.httpx import x402HttpxClient
+from x402.http.clients.httpx import PaymentError, x402HttpxClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from ledger.core.values.ids import PRIVATE_LANE, Address, to_hex
@@ -85,6 +86,19 @@ async def test_a_stock_client_pays_is_served_and_keeps_the_rest(chain: World) ->
     assert (shown["success"], shown["payer"], shown["network"]) == (True, to_hex(payer), f"eip155:{CHAIN}")
     [signed] = chain.receipts_of(payer)
     assert signed.receipt.charge == PRICE
+
+
+async def test_a_client_that_rejects_the_token_pays_after_the_line_that_the_402_says(chain: World) -> None:
+    gateway = chain.gateway()
+    client = x402Client()
+    client.register(f"eip155:{CHAIN}", ExactEvmScheme(Account.create()))
+    with pytest.raises(PaymentError, match="only default assets"):
+        await pay(gateway, client)
+    said = gateway.http.post("/v1/chat/completions", json=BODY).json()["error"]["message"]
+    [line] = re.findall(r"client\.set_spend_controls\((.*?)\), ", said)
+    client.set_spend_controls(json.loads(line))
+    response = await pay(gateway, client)
+    assert response.status_code == 200, response.text
 
 
 async def test_the_answer_to_a_paid_call_streams(chain: World, node: Node) -> None:
