@@ -118,7 +118,7 @@ def shown(scope: Scope, entry: Entry) -> dict[str, Any]:
     if why:
         row["why"] = why
     one = published(scope, entry)
-    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices)
+    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices, one.currency)
     row |= exports.openrouter(one)
     return row
 
@@ -130,7 +130,8 @@ def published(scope: Scope, entry: Entry) -> Published:
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner, ready = did(scope.gateway.domain.chain_id, entry.owner), not planning.why_not(scope, entry)
-    return Published(entry.id, entry.name, owner, document, protocols, context, ready, prices(entry))
+    facts = (document, protocols, context, ready, prices(entry), scope.gateway.currency)
+    return Published(entry.id, entry.name, owner, *facts)
 
 
 def prices(entry: Entry) -> Prices | None:

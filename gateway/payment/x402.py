@@ -102,8 +102,7 @@ def deployed(gateway: Gateway) -> Deployment:
 
 def token_domain(gateway: Gateway) -> Domain:
     """The EIP-712 domain of the settlement token."""
-    settings, token = gateway.settings, address(deployed(gateway).token)
-    return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
+    return deployed(gateway).token_domain
 
 
 def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from ledger.core.catalog import realms
+from ledger.core.values.atoms import Currency
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from roles.client.gateway import GatewayClient, Json, checked_url, segment
-from roles.wallet import api_keys, home, keystore, signing
+from roles.wallet import api_keys, home, keystore, signing, transactions
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ class Context:
         if not url:
             raise Rejected("this gateway is a private grid: there is no chain to talk to")
         return checked_url(str(url))
+
+    @cached_property
+    def currency(self) -> Currency:
+        """What amounts are in: the settlement token of this network, AIC where there is none yet or no chain."""
+        return transactions.currency(self)
 
     @property
     def domain(self) -> Domain:
