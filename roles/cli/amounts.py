@@ -10,7 +10,7 @@ from ledger.core.values.atoms import MAX_ATOMS, MAX_DECIMALS, Atoms, Currency
 from ledger.core.values.atoms import format_ratio as format_ratio
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter, Rates, rates
-from roles.cli.context import here
+from roles.wallet.context import Context, current
 
 FORM = "12.5, in the settlement token, or 1500atoms"
 Amount = Annotated[str, Argument(help=f"{FORM}.")]
@@ -39,7 +39,7 @@ def parse(text: str) -> Atoms:
 
 def _whole(text: str, unit: str, match: re.Match[str]) -> Atoms:
     """Atoms of an amount in the settlement token. Rejected when it is in another token, or finer than an atom."""
-    currency, part = here().currency, match[2] or ""
+    currency, part = _currency(), match[2] or ""
     if unit not in ("", currency.symbol.lower()):
         raise Rejected(f"{text!r} is not in {currency.symbol}, which settles here: write {FORM}", amount=text)
     if len(part) > currency.decimals:
@@ -62,17 +62,22 @@ def parse_some(text: str) -> Atoms:
 
 def typed(atoms: Atoms) -> str:
     """An amount as it can be typed: `12.5` in the settlement token, or `1500atoms`."""
-    currency = here().currency
+    currency = _currency()
     return f"{atoms}atoms" if atoms < _least(currency) else _short(currency.decimal(atoms))
 
 
 def format(atoms: Atoms) -> str:
     """`12.5 USDC`; amounts under 0.0001 in atoms, so that only zero reads as zero."""
-    currency = here().currency
+    currency = _currency()
     if 0 < atoms < _least(currency):
         return f"{atoms:,} atoms"
     whole, point, part = currency.decimal(atoms).partition(".")
     return f"{_short(f'{int(whole):,}{point}{part}')} {currency.symbol}"
+
+
+def _currency() -> Currency:
+    """What amounts are in, by the command that runs."""
+    return (current.get() or Context()).currency
 
 
 def _least(currency: Currency) -> Atoms:

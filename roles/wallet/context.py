@@ -6,6 +6,7 @@ Each value comes from the option, else from the environment, else from the file 
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -161,6 +162,10 @@ class Context:
             with suppress(Rejected):
                 return cid_digest(str(self.gateway_in(realm).get(f"/v1/models/{segment(text)}")["cid"]))
         return cid_digest(str(self.gateway.get(f"/v1/models/{segment(text)}")["cid"]))
+
+
+current: ContextVar[Context | None] = ContextVar("current", default=None)
+"""The context of the command that runs."""
 
 
 @lru_cache(maxsize=8)
