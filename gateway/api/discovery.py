@@ -56,7 +56,7 @@ class Promoted(NamedTuple):
 
 MAX_WORKFLOWS = 16
 """Workflows that are priced for the slots of one answer, those with the highest bids: everybody can publish them."""
-UNDECLARED = ("languages", "input_modes", "output_modes", "features", "require", "max_latency_ms")
+UNDECLARED = ("languages", "input_modes", "output_modes", "features", "require", "max_latency_ms", "max_memory_mb")
 """What a workflow declares nothing of: who asks for one of these is not shown it."""
 
 

@@ -13,6 +13,7 @@ from sqlmodel import Session
 from gateway import bounds
 from gateway.api import quotes
 from gateway.api.dependencies import Anybody, Here, Seen, caller_of, seen_by, shows_credentials
+from gateway.api.dependencies import party as party_of
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
@@ -28,6 +29,7 @@ from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.catalog import models, realms
+from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import eligibility, epochs, sponsors
 from ledger.core.pricing.epochs import Book
@@ -40,7 +42,7 @@ from ledger.flows import credits, publications
 from ledger.flows.publications import Signed
 from ledger.store.chain import bids, lanes
 from ledger.store.money import postings
-from ledger.store.network import documents
+from ledger.store.network import documents, offers
 from ledger.store.network import realms as lists
 
 router = APIRouter(prefix="/v1", tags=["network"])
@@ -154,6 +156,16 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if made.withdrawn:
         return {**shown, "withdrawn": True, "ended": changed}
     return {**shown, "expires_epoch": made.until} | ({"order": order} if order else {})
+
+
+@router.get("/offers/{subject}/{party}")
+async def show_offer(subject: str, party: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
+    """Whether a provider's offer to serve a model stands: for everybody, or in the realm that the request names."""
+    model, provider = cid_digest(subject), party_of(party)
+    found = await gateway.aside(lambda session: offers.get(session, model, provider, Role.compute))
+    if found is None or found.expires_at <= catalog.epoch or found.realm != catalog.realm:
+        raise Refusal(404, "no_such_offer", f"{party} has no standing offer to serve {subject}")
+    return {"subject": cid(model), "party": to_hex(provider), "expires_epoch": found.expires_at}
 
 
 def _check_memory(gateway: Gateway, offered: Offer) -> None:
@@ -289,6 +301,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "answer_time": found.answer_time if found else None,
         "leverage": found.leverage if found else None,
         "min_deposit": str(found.min_deposit) if found else "0",
+        "stake_per_call": str(gateway.settings.kappa_atoms),
         "bond": str(found.bond) if found else None,
         "active": found.active if found else True,
         "era": found.era if found else None,

@@ -158,11 +158,16 @@ class Chain(Endpoint):
                 found += logs.decode(self.deployment, raw, times[number])
         return sorted(found, key=lambda log: (log.block, log.index))
 
-    def raw_logs(self, contract: str, event: str, *topics: bytes) -> list[dict[str, Any]]:
-        """JSON-RPC logs of one event since the deployment, oldest first; `topics`: its first indexed arguments."""
+    def raw_logs(self, contract: str, event: str, *topics: bytes | None) -> list[dict[str, Any]]:
+        """JSON-RPC logs of one event since the deployment, oldest first; `topics`: its first indexed arguments, None
+        for any.
+        """
         wanted = [interface(contract).topic(event), *topics]
         where = {"fromBlock": hex(self.deployment.block), "toBlock": "latest"}
-        target = {"address": self.deployment.contracts[contract], "topics": [to_hex(topic) for topic in wanted]}
+        target = {
+            "address": self.deployment.contracts[contract],
+            "topics": [topic and to_hex(topic) for topic in wanted],
+        }
         found: list[dict[str, Any]] = self.rpc("eth_getLogs", {**where, **target})
         return found
 
@@ -263,12 +268,13 @@ class Chain(Endpoint):
 
     def last_bid(self, subject: Digest, role: Role, party: Address) -> BidPlaced | None:
         """A bidder's last bid for a role on a subject, in force or not."""
-        placed = [
-            one.event
-            for raw in self.raw_logs("BidBook", "BidPlaced", subject, word(party))
-            for one in logs.decode(self.deployment, raw, 0)
-        ]
-        return next((bid for bid in reversed(placed) if isinstance(bid, BidPlaced) and bid.role == role), None)
+        return next((bid for bid in reversed(self.bids(subject, party)) if bid.role == role), None)
+
+    def bids(self, subject: Digest | None, party: Address | None = None) -> list[BidPlaced]:
+        """The bids on a subject, of a party, or both, in the order in which they were placed."""
+        logged = self.raw_logs("BidBook", "BidPlaced", subject, word(party) if party is not None else None)
+        placed = [one.event for raw in logged for one in logs.decode(self.deployment, raw, 0)]
+        return [event for event in placed if isinstance(event, BidPlaced)]
 
     def bid(self, subject: Digest, role: Role, party: Address, bid: Bid) -> Call:
         """The call by which a party bids so that the bid enters as early as the rules allow."""

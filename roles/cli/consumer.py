@@ -206,10 +206,16 @@ def call(  # noqa: PLR0913
 @app.command("infer")
 def infer(
     model: Model,
-    inputs: Annotated[list[str], Argument(help="NAME=TEXT for each input tensor.")],
+    inputs: Annotated[list[str], Argument(help="NAME=VALUE, NAME=@FILE, or @FILE with all inputs.")],
     realm: Realm = "",
 ) -> None:
-    """Call a model that takes tensors (Open Inference Protocol v2), with text inputs."""
+    """Call a model that takes tensors (Open Inference Protocol v2), and pay for it.
+
+    A text is written as it is, other tensors as JSON. A file holds JSON, a text or an image; an image is resized to the
+    tensor's height and width, made grey or RGB by its channels, and scaled to 0..1, or 0..255 for integers.
+
+    Example: tollway consumer infer @acme/iris 'X=[[5.1,3.5,1.4,0.2]]' -w alice
+    """
     output.show(calls.infer(here(), model, inputs, realm))
 
 

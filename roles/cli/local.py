@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from ledger.core.values.errors import Rejected
+from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
@@ -27,6 +27,8 @@ UpstreamModel = Annotated[str | None, Option("--upstream-model", help="The model
 AsJson = Annotated[bool, Option("--json", help="Print the answer as JSON.")]
 TOKEN = "What it settles in: usdc, a token of 6 decimals as agents hold it, or aic."
 NAME = "[a-z0-9-]+"
+FOLLOW_SECONDS = 20
+"""How long the gateway may take to read what the chain's clock says."""
 ComponentName = Annotated[str, Argument(help="A component, as `local status` names it.")]
 
 
@@ -146,11 +148,32 @@ def start(component: ComponentName) -> None:
 
 
 @app.command("advance")
-def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1, max=31_536_000)]) -> None:
-    """Move the local chain's clock forward, until the chain restarts. An epoch is 3600 seconds."""
+def advance(
+    seconds: Annotated[
+        int | None, Argument(help="Seconds to add; default: into the next epoch.", min=1, max=31_536_000)
+    ] = None,
+) -> None:
+    """Move the local chain's clock forward, until the chain restarts. By default into the next epoch: bids enter there.
+
+    An epoch is 3600 seconds. The gateway has followed when this ends.
+    """
     from roles.local import network
 
-    output.show({"time": network.advance(seconds), "rpc": here().rpc_url})
+    time = network.advance(seconds)
+    epoch = time // network.EPOCH_SECONDS
+    with output.working("waiting for the gateway"):
+        followed = output.wait_until(lambda: gateway_epoch() >= epoch, FOLLOW_SECONDS, 0.1)
+    output.show({"time": time, "epoch": epoch, "rpc": here().rpc_url})
+    if not followed:
+        output.warn("the gateway does not count this epoch yet")
+
+
+def gateway_epoch() -> int:
+    """The epoch that the gateway counts; 0 while it does not run."""
+    try:
+        return int(here().gateway.get("/v1/lane")["epoch"])
+    except Unavailable:
+        return 0
 
 
 def here_runs() -> NetworkFolder:

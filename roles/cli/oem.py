@@ -6,14 +6,14 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
-from ledger.core.catalog.models import Model, granted, model
+from ledger.core.catalog.models import Model, model
 from ledger.core.values.documents import Document, canonical
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, cid
-from roles.cli import maker, output
+from ledger.core.values.ids import ZERO_DIGEST, Digest, cid
+from roles.cli import maker
 from roles.cli.context import Group, here
-from roles.cli.shared import documents, publication
-from roles.cli.shared.payees import add_payee
+from roles.cli.shared import documents
+from roles.cli.shared.payees import Ratio, add_payee, parse_bid
 from roles.cli.shared.sponsorship import add_owners_order
 from roles.wallet import transactions
 
@@ -27,11 +27,18 @@ RELATIONS = ("finetune", "adapter", *SMALLER, "merge", "package")
 @app.command("derive")
 def derive(  # noqa: PLR0913
     name: Annotated[str, Argument(help="@org/name of the new model.")],
-    parent: Annotated[list[str], Option("--parent", help="A model it descends from. Repeat it, up to 4.")],
+    parent: Annotated[
+        list[str],
+        Option(
+            "--parent", help="A model it descends from; @org/name=10%,call=1: on these terms of its maker. Up to 4."
+        ),
+    ],
+    weights: maker.Weights = None,
     relation: Annotated[str, Option(help=", ".join(RELATIONS))] = "finetune",
-    onnx: maker.Onnx = None,
     url: maker.Url = None,
-    task: maker.Task = "text-generation",
+    ask: maker.OwnAsk = None,
+    ratio: Ratio = "0ppm",
+    task: maker.Task = None,
     protocol: maker.Protocol = None,
     tensor: maker.Tensors = None,
     meter: maker.Meters = None,
@@ -45,19 +52,21 @@ def derive(  # noqa: PLR0913
 
     One that is quantised or distilled carries its size and memory, and needs less than its parents.
 
-    Example: tollway oem derive @south/emotion --parent @north/emotion-base --onnx ./emotion
+    Example: tollway oem derive @south/emotion ./emotion --parent @north/emotion-base
     """
     documents.check_name(name, version)
+    bid = parse_bid(ask, ratio)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
-    parents = {here().resolve(text): text for text in parent}
+    named = [text.partition("=") for text in parent]
+    parents = {here().resolve(text): (text, terms) for text, _, terms in named}
     documents_of = {subject: here().gateway.get(f"/v1/documents/{cid(subject)}") for subject in parents}
-    lineage = [frozen_terms(subject, documents_of[subject], text, relation) for subject, text in parents.items()]
+    lineage = [frozen_terms(subject, documents_of[subject], *said, relation) for subject, said in parents.items()]
     document = maker.Description(
         name,
         version,
         license,
-        onnx,
+        weights,
         url,
         task,
         protocol,
@@ -70,10 +79,9 @@ def derive(  # noqa: PLR0913
     if relation in SMALLER:
         check_smaller(model(document), [model(one) for one in documents_of.values()], relation)
     owed = ", ".join(
-        f"{row['terms']['royalty_ppm']} ppm to {text}" for row, text in zip(lineage, parents.values(), strict=True)
+        f"{row['terms']['royalty_ppm']} ppm to {text}" for row, (text, _) in zip(lineage, parents.values(), strict=True)
     )
-    output.confirm(f"register {name}, owing {owed} on every call?")
-    output.show({**publication.publish(document), **maker.needs(document), "owes": document["lineage"]})
+    maker.publish(document, Role.oem, bid, f"register {name}, owing {owed} on every call")
 
 
 def check_smaller(child: Model, parents: list[Model], relation: str) -> None:
@@ -82,7 +90,7 @@ def check_smaller(child: Model, parents: list[Model], relation: str) -> None:
     Files are compared by their bytes; where one has none, memory.
     """
     if child.memory_mb is None:
-        raise Rejected(f"{child.name} does not say what memory it needs: add --memory-mb, or give its files (--onnx)")
+        raise Rejected(f"{child.name} does not say what memory it needs: add --memory-mb, or give its files")
     for parent in parents:
         ours, theirs, unit = child.size_bytes, parent.size_bytes, "bytes"
         if ours is None or theirs is None:
@@ -95,12 +103,24 @@ def check_smaller(child: Model, parents: list[Model], relation: str) -> None:
             raise Rejected(message, parent=parent.name)
 
 
-def frozen_terms(subject: Digest, parent: Document, name: str, relation: str) -> Document:
-    """A lineage row with the terms the parent offers now. Rejected when it offers none."""
-    royalty, on_chain = granted(parent), transactions.chain(here()).as_parent(subject).terms  # other ones if retired
-    if royalty is None or royalty.digest != on_chain:
-        raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
-    offered = parent["derivative_terms"]
+def frozen_terms(subject: Digest, parent: Document, name: str, said: str, relation: str) -> Document:
+    """A lineage row with the terms the parent offers now: those of its document, or those that its maker `said`, which
+    the Registry has the hash of. Rejected when it offers none, or others.
+    """
+    on_chain = transactions.chain(here()).as_parent(subject).terms  # other ones if its maker changed them
+    if on_chain == ZERO_DIGEST:
+        raise Rejected(f"{name} offers no terms to descendants now: its maker may (tollway maker grant)", parent=name)
+    if said:
+        royalty, *floor = said.split(",")
+        offered = maker.derivative_terms(royalty, floor)
+    else:
+        offered = parent.get("derivative_terms", {})
+    if not offered or maker.granted_royalty(offered).digest != on_chain:
+        raise Rejected(
+            f"{name} offers other terms{f' than {said}' * bool(said)}: its maker says them, and you type them so: "
+            f"--parent {name}=10%,call=1",
+            parent=name,
+        )
     return {
         "id": cid(subject),
         "relation": relation,

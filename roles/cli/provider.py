@@ -1,27 +1,46 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ledger.core.catalog.bids import Role
+from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest
 from ledger.core.values.meters import METERS
-from roles.cli import maker, output
+from roles.cli import amounts, maker, output
 from roles.cli.context import Group, here
-from roles.cli.shared import imports, payees, servers
+from roles.cli.shared import imports, payees, readiness, servers
 from roles.cli.shared.payees import Ask, Subject
+from roles.cli.shared.readiness import Asked
 from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
 from roles.client.model_server import TENSORS, ModelServer, Served
+from roles.wallet import transactions
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
-payees.add_staking(app, "calls are routed to you in proportion to it")
+
+def show_staked(facts: dict[str, Any]) -> None:
+    """Show a stake; and what the model that this wallet bid on last still needs."""
+    placed = [one for one in transactions.chain(here()).bids(None, here().account) if one.role is Role.compute]
+    if placed:
+        subject = placed[-1].subject
+        readiness.show(facts, Asked(here(), subject, readiness.name_of(here(), subject), here().account))
+    else:
+        output.show({**facts, "next": f"tollway provider bid @org/name --ask call=1000 -w {here().wallet}"})
+
+
+payees.add_staking(app, "calls are routed to you in proportion to it", show_staked)
 payees.add_payee(app, Role.compute)
 add_providers_order(app)
 
+ServedAsk = Annotated[
+    list[str] | None, Option("--ask", help="Your price of each model: METER=ATOMS, such as call=1000. Repeat it.")
+]
+Stake = Annotated[str | None, Option("--stake", help="Stake up to this first: 1 (AIC) or 1500atoms.")]
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
 Realm = Annotated[str, Option(help="Serve the members of this realm only: 0xOWNER/NAME. Default: everybody.")]
@@ -63,7 +82,8 @@ def offer(  # noqa: PLR0913
     server, served = servers.serving(url, chosen, subject, terms.realm)
     if server.key is not None:
         output.confirm(f"{servers.key_is_given(server)}?")
-    output.show({"subject": subject, "tier": tier, **servers.offer(chosen, server, served, terms)})
+    facts = {"subject": subject, "tier": tier, **servers.offer(chosen, server, served, terms)}
+    readiness.show(facts, Asked(here(), chosen, subject, here().account, terms.realm))
 
 
 @app.command("import")
@@ -73,6 +93,7 @@ def import_server(  # noqa: PLR0913
     ask: Ask = None,
     ratio: Annotated[str, Option("--ratio", help="As their maker, this share of the price on top: 10%.")] = "0ppm",
     only: Annotated[list[str] | None, Option("--only", help="A model, as the server calls it. Repeat it.")] = None,
+    stake: Stake = None,
     task: Annotated[str, Option("--task", help="What they do. Default: text-generation, or other for tensors.")] = "",
     version: maker.Version = "1.0.0",
     license: maker.License = "Apache-2.0",
@@ -89,13 +110,14 @@ def import_server(  # noqa: PLR0913
     the server calls it; gateways call it as the server does. Offers are valid for two epochs: repeat the command, or
     keep a node in front of the server (`provider serve --upstream`), which renews them and signs every answer.
 
-    Example: tollway provider import http://127.0.0.1:11434/v1 --under acme --ask output_token=4000000 -w me
+    Example: tollway provider import http://127.0.0.1:11434/v1 --under acme --ask output_token=4000000 --stake 1 -w me
     """
     from roles.node import serve as node_serve
 
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
     asks = payees.parse_bid(ask, "0ppm")
     share = payees.parse_bid(None, ratio)
+    atoms = amounts.parse_some(stake) if stake is not None else 0
     payees.warn(Role.compute, asks)
     server, plans = imports.choose(under, url, version, only or [])
     meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
@@ -107,7 +129,7 @@ def import_server(  # noqa: PLR0913
         )
         return described.document([], served)
 
-    imports.run(imports.Sale(describe, asks, share, terms), under, server, plans)
+    imports.run(imports.Sale(describe, asks, share, terms, atoms), under, server, plans)
 
 
 @app.command("withdraw")
@@ -118,10 +140,11 @@ def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its i
     """
     from roles.node import serve as node_serve
 
-    answer = node_serve.withdraw(here(), here().resolve(subject, realm))
+    model = here().resolve(subject, realm)
+    answer = node_serve.withdraw(here(), model)
     if not answer["ended"]:
         output.note(f"{here().wallet} had no offer of {subject} in force here")
-    output.show({"model": subject, **answer})
+    readiness.show({"model": subject, **answer}, Asked(here(), model, subject, here().account, realm))
 
 
 @app.command("deliver")
@@ -136,10 +159,14 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 
 @app.command("serve")
 def serve(  # noqa: PLR0913
-    models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
+    models: Annotated[
+        list[str] | None, Argument(help="MODEL=@org/name: an .onnx file or a model folder, and the name it is sold by.")
+    ] = None,
     upstream: Annotated[
         list[str] | None, Option("--upstream", help="@org/name=URL: a server to sell; of several models, URL#MODEL.")
     ] = None,
+    ask: ServedAsk = None,
+    stake: Stake = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Port to listen on; 0: any free one.", min=0, max=65_535)] = 0,
     public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
@@ -154,9 +181,10 @@ def serve(  # noqa: PLR0913
     """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C withdraws them, finishes open
     calls and stops.
 
-    A folder must be what its model was registered with, and with --memory-mb the models must fit.
+    Files must be what their model was registered with, and with --memory-mb the models must fit. With --ask and --stake
+    the node bids and stakes first, unless it has.
 
-    Example: tollway provider serve ./emotion=@south/emotion --tunnel --tier edge --memory-mb 512 -w casa
+    Example: tollway provider serve iris.onnx=@acme/iris --ask call=1000 --stake 1 --tunnel --tier edge -w casa
     """
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
@@ -164,7 +192,28 @@ def serve(  # noqa: PLR0913
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
     if public_url:
         checked_url(public_url)
-    node_serve.run(here(), options, terms, public_url, output.aside().print, tunnel=tunnel)
+    enter(node_serve.names(options), ask, stake, terms.realm)
+    context = here()
+
+    def facts(name: str, subject: Digest) -> dict[str, Any]:
+        return readiness.of(Asked(context, subject, name, context.account, terms.realm))
+
+    voice = node_serve.Voice(output.aside().print, facts)
+    node_serve.run(context, options, terms, public_url, voice, tunnel=tunnel)
+
+
+def enter(models: Sequence[str], ask: list[str] | None, stake: str | None, realm: str) -> None:
+    """Stake up to an amount and bid for each model, where this wallet has not: doing it twice changes nothing."""
+    atoms, bid = amounts.parse_some(stake) if stake is not None else 0, payees.parse_bid(ask, "0ppm")
+    if not atoms and bid == Bid():
+        return
+    payees.warn(Role.compute, bid)
+    subjects = [here().resolve(name, realm) for name in models]
+    said = f"stake up to {amounts.format(atoms)}, bid {payees.describe(bid)} for {', '.join(models)}"
+    output.confirm(f"{said}, and serve as {here().wallet}?")
+    payees.stake_up_to(atoms)
+    for subject in subjects if bid != Bid() else ():
+        payees.bid_once(subject, Role.compute, bid)
 
 
 @app.command("audit")

@@ -22,14 +22,24 @@ PARTY = "A wallet or 0x address; default: the wallet that acts."
 def create(
     name: Name,
     light: Annotated[bool, Option("--light", help="Fast, weak encryption: for test money only.")] = False,
+    aic: Annotated[
+        str | None, Option("--faucet", help="Test AIC for it, as by `wallet faucet`: 12.5 (AIC) or 1500atoms.")
+    ] = None,
 ) -> None:
     """Create a wallet: a new random key, encrypted with a password.
 
     Example: tollway wallet create alice
     """
+    atoms = amounts.parse_some(aic) if aic is not None else 0
+    if atoms:
+        transactions.chain(here()).balance(
+            keystore.address_of(keystore.TREASURY)
+        )  # before a key is made: is one there?
     address = keystore.create(name, strength=keystore.LIGHT if light else keystore.STRONG)
-    output.show({"wallet": name, "address": to_hex(address)})
-    output.note("keep the password: without it the key is lost. Next, on a local network: tollway wallet faucet")
+    received = {"received": amounts.format(atoms), **transactions.endow(here(), address, atoms)} if atoms else {}
+    output.show({"wallet": name, "address": to_hex(address), **received})
+    next_ = "" if atoms else f" Next, on a local network: tollway wallet faucet -w {name}"
+    output.note(f"keep the password: without it the key is lost.{next_}")
 
 
 @app.command("import")

@@ -96,7 +96,7 @@ def lane(window_seconds: int) -> Iterator[str]:
 
 def market(upstream: str | None) -> Iterator[str]:
     """Models, lineage, bids, stakes, the workflow. With an upstream, that server is the dialogue model."""
-    folder = f"--onnx {quote(str(MODELS))}"
+    folder = f"{quote(str(MODELS))}"
     yield f"maker register {BASE} {folder}/emotion-base --royalty 12% --floor call=40 --wallet north"
     yield f"oem derive {EMOTION} --parent {BASE} --relation finetune {folder}/emotion --wallet south"
     yield f"maker register {KB} {folder}/kb --wallet kappa"

@@ -182,8 +182,9 @@ class Demo(Scenario):
         control.stop_one(self.folder, HOME)
         console.check(f"{HOME} is stopped, and listed no more", not offers_of(HOME), "it withdrew its offers")
         refused = neighbour.refusal(DIALOG, QUESTIONS[0])
-        said = str(refused.body) if refused is not None else "it was served"
-        console.check("no neighbour is told of it", refused is not None and refused.status_code == 404, said)
+        body = refused.body if refused is not None and isinstance(refused.body, dict) else {}
+        said = str(body.get("message", "it was served"))
+        console.check("who asks for the edge is told", refused is not None and refused.status_code == 404, said)
         self.answers.append(anybody.call(DIALOG, QUESTIONS[0], False))
         [home] = [one for one in actors.PROVIDERS if one.name == HOME]
         self.folder.want(network.node(self.folder, home, self.upstream, behind_nat=True))

@@ -147,9 +147,13 @@ def nodes(folder: NetworkFolder, upstream: str | None, *, homes_behind_nat: bool
     control.wait(folder, [provider.name for provider in actors.PROVIDERS])
 
 
-def advance(seconds: int) -> int:
-    """Move the local chain's clock forward, and return its new time. Rejected on any other chain."""
+def advance(seconds: int | None = None) -> int:
+    """Move the local chain's clock forward, by default into the next epoch, and return its new time. Rejected on any
+    other chain.
+    """
     chain = transactions.chain(here())
+    if seconds is None:
+        seconds = EPOCH_SECONDS - transactions.now(here()) % EPOCH_SECONDS
     try:
         chain.rpc("evm_increaseTime", seconds)
         chain.rpc("evm_mine")

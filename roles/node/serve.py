@@ -4,11 +4,11 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ledger.core.catalog import models, realms
 from ledger.core.catalog.bids import Bid, Role
@@ -39,8 +39,18 @@ REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
 LEAVE_SECONDS = 5
 LIMITS = ("max_tokens", "max_completion_tokens")
+LOOK_SECONDS = 600
+"""How often a node looks whether what could be called still can be: a bid lapses."""
 Say = Callable[[str], object]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a node speaks: a line to its provider, and what a model still needs, by its name and id."""
+
+    say: Say
+    facts: Callable[[str, Digest], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,42 +76,50 @@ class Terms:
 
 
 def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:
-    """Parse FOLDER=@org/name and @org/name=URL#MODEL. The API key of an upstream is read from TOLLWAY_UPSTREAM_KEY."""
+    """Parse MODEL=@org/name and @org/name=URL#MODEL. The API key of an upstream is read from TOLLWAY_UPSTREAM_KEY."""
     folders = []
     for text in models:
-        folder, _, name = text.partition("=")
-        if not Path(folder).is_dir():
-            raise Rejected(f"{folder!r} is not a model folder", folder=folder)
-        folders.append((Path(folder), name or Path(folder).name))
+        folder, _, name = text.rpartition("=") if "=" in text else (text, "", "")
+        path = Path(folder)
+        if not (path.is_dir() or (path.is_file() and path.suffix == ".onnx")):
+            raise Rejected(f"{folder!r} is not a model folder, nor an .onnx file", folder=folder)
+        if not name:
+            raise Rejected(f"{text!r} has no name to be sold by: write {text}=@org/name", model=text)
+        folders.append((path, name))
     resold = [Upstream.typed(text, home.upstream_key()) for text in upstreams]
     if not folders and not resold:
-        raise Rejected("nothing to serve: give FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
+        raise Rejected("nothing to serve: give MODEL=@org/name, or --upstream @org/name=URL#MODEL")
     return NodeOptions(folders, resold, host, port)
 
 
-def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
+def names(options: NodeOptions) -> list[str]:
+    """The names by which its models are sold."""
+    return [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
+
+
+def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, voice: Voice, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
-    names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
+    say, served_as = voice.say, names(options)
     sold = [(name, _until_reachable(partial(named, name, upstream), say)) for name, upstream in options.upstreams]
-    subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
-    _until_reachable(partial(check_models, context, options, subjects, terms), say)
+    subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in served_as}
+    promises = _until_reachable(partial(check_models, context, options, subjects, terms), say)
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
-        say(f"serving {', '.join(names)} at {url}")
+        say(f"serving {', '.join(served_as)} at {url}")
         offers.publish(url)
 
     def ready(port: int) -> None:
         if not tunnel:
             announce(public_url or f"http://{options.host}:{port}")
 
-    offers = Offers(context, subjects, terms, say)
-    identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
+    offers = Offers(context, subjects, terms, voice)
+    identity = Identity(signer, context.domain, context.lane_id, context.wallet, served_as)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
     served = replace(options, upstreams=sold, callers=callers, witness=witness, tunnel=gateway, leaving=offers.withdraw)
-    server.serve(served, ready)
+    server.serve(replace(served, promises=promises), ready)
 
 
 def named(name: str, upstream: Upstream) -> Upstream:
@@ -112,8 +130,12 @@ def named(name: str, upstream: Upstream) -> Upstream:
     return replace(upstream, model=choose(asked, asked.listed(), name).name)
 
 
-def check_models(context: Context, options: NodeOptions, subjects: dict[str, Digest], terms: Terms) -> None:
-    """Rejected unless each folder is what its model was registered with, and all models fit the node's memory."""
+def check_models(
+    context: Context, options: NodeOptions, subjects: dict[str, Digest], terms: Terms
+) -> dict[str | None, list[Document]]:
+    """The interfaces that the models' documents promise. Rejected unless each folder or file is what its model was
+    registered with, and all models fit the node's memory.
+    """
     gateway = context.gateway_in(terms.realm)
     served = {name: gateway.get(f"/v1/documents/{cid(subject)}") for name, subject in subjects.items()}
     for path, name in options.models:
@@ -128,6 +150,7 @@ def check_models(context: Context, options: NodeOptions, subjects: dict[str, Dig
             f"them, or say --memory-mb {together} where there is so much"
         )
         raise Rejected(message, memory_mb=terms.memory_mb)
+    return {name: document["interfaces"] for name, document in served.items()}
 
 
 class Offers:
@@ -137,8 +160,11 @@ class Offers:
     that has taken this one's place, and none that is still on its way comes after.
     """
 
-    def __init__(self, context: Context, subjects: dict[str, Digest], terms: Terms, say: Say) -> None:
-        self._context, self._subjects, self._terms, self._say = context, subjects, terms, say
+    def __init__(self, context: Context, subjects: dict[str, Digest], terms: Terms, voice: Voice) -> None:
+        self._context, self._subjects, self._terms, self._voice = context, subjects, terms, voice
+        self._say = voice.say
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._looked = 0.0
         self._nonces: dict[str, int] = {}
         self._leaving = threading.Event()
         self._signing = threading.Lock()
@@ -162,6 +188,24 @@ class Offers:
         while not self._leaving.wait(pause):
             posted = [self._post(name, subject, url) for name, subject in self._subjects.items()]
             pause = REFRESH_SECONDS if all(posted) else RETRY_SECONDS
+            if all(posted):
+                self._look()
+
+    def _look(self) -> None:
+        """Say what each model still needs, when that changed. What can be called is looked at now and then."""
+        is_sold = bool(self._known) and all(facts.get("callable") for facts in self._known.values())
+        if is_sold and time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for name, subject in self._subjects.items():
+            try:
+                facts, before = self._voice.facts(name, subject), self._known.get(name, {})
+            except TollwayError as error:
+                self._say(f"what {name} still needs is not known: {error.message}")
+                continue
+            if {**facts, "when": ""} != {**before, "when": ""}:
+                self._say(_in_lines(name, facts))
+            self._known[name] = facts
 
     def _post(self, name: str, subject: Digest, url: str) -> bool:
         try:
@@ -184,6 +228,13 @@ class Offers:
                 self._say(f"offer of {name} withdrawn")
             except TollwayError as error:
                 self._say(f"offer of {name} not withdrawn: {error.message}")
+
+
+def _in_lines(name: str, facts: Mapping[str, Any]) -> str:
+    """What a model still needs, for its provider to read."""
+    title = f"{name} can be called" if facts.get("callable") else f"{name} cannot be called yet"
+    said = [(field, ", ".join(it) if isinstance(it, list) else it) for field, it in facts.items() if it]
+    return "\n".join([title, *(f"  {field:<8} {text}" for field, text in said if field != "callable")])
 
 
 def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,12 @@ import uvloop
 from aiohttp import web
 
 from ledger.core.values.call_heads import HEADER
+from ledger.core.values.documents import Document
+from ledger.core.values.errors import Rejected
 from roles.node.artifacts.delivery import NAME, ArtifactRoutes, Delivery
 from roles.node.artifacts.layout import Layout
 from roles.node.callers import Callers
+from roles.node.models import described
 from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
@@ -98,7 +101,8 @@ class NodeOptions:
 
     With `callers` it serves these only, else whoever reaches it. With a `witness` the node signs and logs their calls.
     With a `tunnel` it opens one to that gateway. With `artifacts` it serves those too, by digest. Port 0 takes a free
-    port. `leaving` is called in a thread when the node begins to leave, before it refuses calls.
+    port. `promises` are interfaces of the models' documents, by name: a model that does not keep them is not served.
+    `leaving` is called in a thread when the node begins to leave, before it refuses calls.
     """
 
     models: Sequence[ModelFolder] = ()
@@ -111,6 +115,7 @@ class NodeOptions:
     tunnel: TunnelGateway | None = None
     leaving: Callable[[], None] | None = None
     limits: Limits = field(default_factory=Limits)
+    promises: Mapping[str | None, Sequence[Document]] = field(default_factory=dict)
 
 
 def serve(options: NodeOptions, ready: Ready | None = None) -> None:
@@ -125,6 +130,7 @@ async def run(options: NodeOptions, ready: Ready | None = None) -> None:
     loaded: list[tuple[str, Model | Resold]] = []
     for path, name in options.models:
         model = load(path, executor, most=limits.batch, queue=limits.queue)
+        _check_promises(path, name, model, options)
         await model.warm()
         loaded.append((name or model.name, model))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limits.call_seconds)) as http:
@@ -146,6 +152,16 @@ async def run(options: NodeOptions, ready: Ready | None = None) -> None:
     executor.shutdown(cancel_futures=True)
     if refused:
         raise refused
+
+
+def _check_promises(path: Path, name: str | None, model: Model, options: NodeOptions) -> None:
+    """Rejected unless a model serves what its document promises, where there is one."""
+    try:
+        described.check(described.of(model), options.promises.get(name, []))
+    except Rejected as broken:
+        raise Rejected(
+            f"{path} cannot be served as {name}: {broken.message}", path=str(path), **broken.facts
+        ) from broken
 
 
 async def _until_stopped(state: State, options: NodeOptions, port: int) -> BaseException | None:

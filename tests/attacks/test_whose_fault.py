@@ -536,3 +536,16 @@ def _entry(gateway: Running, subject: Digest) -> ModelEntry:
 def _shown(gateway: Running) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = gateway.http.get("/v1/models/@acme/chat").json()["providers"]
     return rows
+
+
+def test_an_ask_without_a_price_shuts_out_its_provider_alone(world: World, node: Node, consumer: Signer) -> None:
+    subject = world.a_model_at(node.url)
+    world.serve(subject, node.url, {"call": str(2**63 - 1)}, a_signer("dear"))
+    world.deposit(consumer.address, DEPOSIT)
+    gateway = world.gateway()
+    key = gateway.key(consumer)
+    assert [gateway.chat(key).status_code for _ in range(5)] == [200] * 5
+    quoted = gateway.http.post("/v1/quote", json={"model": "@acme/chat", "meters": {"output_token": 100}})
+    assert quoted.status_code == 200, quoted.text
+    found = gateway.http.post("/v1/discover", json={"task": "text-generation", "meters": {"output_token": 100}})
+    assert [row["name"] for row in found.json()["results"]] == ["@acme/chat"]

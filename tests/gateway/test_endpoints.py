@@ -13,12 +13,12 @@ from sqlmodel import Session
 
 from ledger.core.accounts.permissions import ApiKey
 from ledger.core.catalog.models import credentials_hash
-from ledger.core.values.ids import Lane, to_hex
+from ledger.core.values.ids import Lane, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.access import keys
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import PROVIDER, Running, World, a_model, a_signer, a_voucher
+from tests.gateway.world import MAKER, PROVIDER, Running, World, a_model, a_signer, a_voucher
 
 PRICE = 115
 
@@ -117,6 +117,19 @@ def test_private_and_link_local_upstreams_are_refused(world: World, gateway: Run
     response = gateway.http.post("/v1/offers", json=world.offer(subject, url))
     assert response.status_code == 400
     assert "private or special" in response.json()["error"]["message"]
+
+
+def test_who_asks_is_told_whether_a_providers_offer_stands(world: World, gateway: Running, node: Node) -> None:
+    subject = world.publish(a_model("@acme/other"))
+    path = f"/v1/offers/{cid(subject)}/{to_hex(PROVIDER.address)}"
+    assert gateway.http.get(path).json()["error"]["code"] == "no_such_offer"
+    offer = world.offer(subject, node.url)
+    assert gateway.http.post("/v1/offers", json=offer).status_code == 201
+    standing = {"subject": cid(subject), "party": to_hex(PROVIDER.address), "expires_epoch": offer["expires_epoch"]}
+    assert gateway.http.get(path).json() == standing
+    assert gateway.http.get(f"/v1/offers/{cid(subject)}/{to_hex(MAKER.address)}").status_code == 404
+    for unknown in ("/v1/offers/x/0x00", f"/v1/offers/{cid(subject)}/nobody"):
+        assert gateway.http.get(unknown).status_code == 400
 
 
 def test_a_redirect_is_not_followed(world: World, gateway: Running, node: Node, consumer: Signer) -> None:

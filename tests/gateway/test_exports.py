@@ -134,7 +134,8 @@ def test_the_least_of_several_providers_prices_is_listed_and_one_without_a_price
 
     assert serves("a dear one", {"call": "900"}) == "115"
     assert serves("a cheap one", {"call": "50"}) == "58"
-    assert serves("one whose price is none", {"call": str(2**63 - 1)}) == "58"
+    shop.world.serve(subject, other_node.url, {"call": str(2**63 - 1)}, a_signer("one whose price is none"))
+    assert serves("another one", {"call": "60"}) == "58"
 
 
 async def test_a2as_client_reads_the_cards_and_finds_no_transport_that_is_not_there(shop: Shop) -> None:

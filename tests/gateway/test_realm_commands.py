@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ledger.core.catalog.bids import Role
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Signer
 from tests.gateway.conftest import Refused, Run
@@ -42,7 +42,9 @@ def test_a_realm_from_making_it_to_the_end_of_a_token(
     said = refused(f"{offer} --realm {REALM}")["error"]
     assert f"tollway realm admit {REALM} {to_hex(DORA.address)}" in said
     assert run("realm admit clinic dora -w acme")["members"] == 1
-    assert run(f"{offer} --realm {REALM}")["subject"]
+    assert run(f"{offer} --realm {REALM}")["callable"]
+    its_offer = f"/v1/offers/{cid(subject)}/{to_hex(DORA.address)}"
+    assert gateway.http.get(its_offer).status_code == 404, "a stranger is not told of an offer in a realm"
 
     call = "consumer call @acme/scan hello -w alice"
     eventually(lambda: gateway.http.get("/v1/models/@acme/scan").status_code == 404)

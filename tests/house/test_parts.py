@@ -154,7 +154,7 @@ def test_an_import_that_no_part_declares_is_found(alone: Path, tmp_path: Path) -
         ("gateway", ["gateway"]),
         ("ledger", ["ledger"]),
         ("roles/audit", ["audit"]),
-        ("roles/cli", ["gateway"]),
+        ("roles/cli", ["gateway", "image"]),
         ("roles/client", []),
         ("roles/local", ["local"]),
         ("roles/node", ["node"]),

@@ -21,18 +21,22 @@ class Person:
 
     home: Path
 
-    def types(self, *words: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
-        """Run a command and wait for its end."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
+    def types(self, *words: str, seconds: float = 900, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """Run a command in a folder, and wait for its end."""
         return subprocess.run(
             [sys.executable, "-m", "roles.cli.main", *words],
-            env={**inherited, "TOLLWAY_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
-            cwd=ROOT,
+            env=self.environment,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=seconds,
             check=False,
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
+        return {**inherited, "TOLLWAY_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
 
     def asks(self, *words: str) -> Any:
         """Run a command that must succeed, and return its answer."""

@@ -62,7 +62,7 @@ def market(settled: Person) -> Iterator[None]:
         for wallet in ("tiny", *ASKS):
             run(f"wallet create {wallet} --light")
             run(f"wallet faucet 500 --wallet {wallet}")
-        run(f"maker register {PARENT} --onnx {quote(str(FOLDERS[PARENT]))} --royalty 10% --floor call=5 --wallet tiny")
+        run(f"maker register {PARENT} {quote(str(FOLDERS[PARENT]))} --royalty 10% --floor call=5 --wallet tiny")
         with pytest.raises(Rejected, match="--relation quantize makes a model smaller"):
             derive(FOLDERS[PARENT])
         derived = derive(FOLDERS[CHILD])
@@ -78,7 +78,7 @@ def market(settled: Person) -> Iterator[None]:
 
 
 def derive(folder: os.PathLike[str]) -> Any:
-    return run(f"oem derive {CHILD} --parent {PARENT} --relation quantize --onnx {quote(str(folder))} --wallet tiny")
+    return run(f"oem derive {CHILD} {quote(str(folder))} --parent {PARENT} --relation quantize --wallet tiny")
 
 
 def test_a_home_with_little_memory_serves_the_child_and_gets_the_long_inputs(settled: Person, market: None) -> None:
@@ -91,7 +91,7 @@ def test_a_home_with_little_memory_serves_the_child_and_gets_the_long_inputs(set
         assert refused.returncode == 1, refused.stderr
         assert reason in " ".join(refused.stderr.split()), refused.stderr
     with pytest.raises(Rejected, match=f"{PARENT} needs 2 MB"):
-        run(f"provider offer {PARENT} --url http://127.0.0.1:9 --tier edge --memory-mb 1 --wallet hut")
+        run(f"provider offer {PARENT} --url http://127.0.0.1:9#emotion --tier edge --memory-mb 1 --wallet hut")
 
     both = [f"{folder}={name}" for name, folder in FOLDERS.items()]
     together = settled.types("provider", "serve", *both, *home[:3], "2", *home[4:])

@@ -39,7 +39,7 @@ def tess(settled: Person) -> Iterator[str]:
         run("provider stake 400 --wallet tess")
         names = {folder.name: f"@triage/{folder.name}" for folder in sorted(MODELS.iterdir())}
         for folder, name in names.items():
-            run(f"maker register {name} --onnx {quote(str(MODELS / folder))} --wallet tess")
+            run(f"maker register {name} {quote(str(MODELS / folder))} --wallet tess")
             run(f"maker bid {name} --ratio 10% --ask call=10 --wallet tess")
             run(f"provider bid {name} --ask call={ASKS[folder.partition('-')[0]]} --wallet tess")
         network.advance(network.EPOCH_SECONDS)

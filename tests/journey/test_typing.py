@@ -53,21 +53,42 @@ def atoms(wallet: str) -> int:
 def test_a_model_is_versioned_given_away_and_retired() -> None:
     run("wallet create zoe --light")
     run("wallet faucet 20 --wallet zoe")
-    register = f"maker register @zoe/mood --onnx {BASE} --royalty 5% --floor call=1 --wallet zoe"
+    register = f"maker register @zoe/mood {BASE} --royalty 5% --floor call=1 --wallet zoe"
     first = run(register)
     assert "transaction" in first
-    assert run(register) == {
-        **{k: first[k] for k in ("id", "name", "version", "owner", "kind")},
-        "note": "was registered already",
+    again = run(register)
+    assert again["note"] == "was registered already"
+    assert "transaction" not in again
+    assert {k: again[k] for k in ("id", "owner", "missing", "next")} == {
+        "id": first["id"],
+        "owner": first["owner"],
+        "missing": ["owner's bid", "provider's bid", "stake", "offer"],
+        "next": "tollway maker bid @zoe/mood --ask call=200 -w zoe",
     }
     newer = run(f"{register} --version 1.1.0")
     assert {row["id"] for row in run("maker versions @zoe/mood")} == {first["id"], newer["id"]}
-    derive = f"oem derive @zoe/mild --relation quantize --onnx {FINETUNED} --parent {newer['id']} --wallet zoe"
+    derive = f"oem derive @zoe/mild {FINETUNED} --relation finetune --parent {newer['id']} --wallet zoe"
     assert run(derive)["owes"][0]["terms"]["royalty_ppm"] == 50_000
     run(f"maker transfer {newer['id']} alice --wallet zoe")
     assert "NotOwner" in refused(f"maker retire {newer['id']} --wallet zoe")
     run(f"maker retire {newer['id']} --wallet alice")
     assert "no terms to descendants now" in refused(f"{derive} --version 2.0.0")
+
+
+def test_terms_are_opened_after_the_registration_and_held_to_what_the_maker_says() -> None:
+    run("wallet create max --light --faucet 20")
+    model = run(f"maker register @max/mood {BASE} --wallet max")["id"]
+    derive = f"oem derive @max/mild {FINETUNED} --parent {model}"
+    assert "tollway maker grant" in refused(f"{derive} --wallet max")
+    assert "at most 30%" in refused(f"maker grant {model} --royalty 31% --wallet max")
+    granted = run(f"maker grant {model} --royalty 7.5% --floor call=3 --wallet max")
+    assert granted["terms"] == "7.5%,call=3"
+    for other in ("", "=7%,call=3", "=7.5%"):
+        assert "offers other terms" in refused(f"{derive}{other} --wallet max")
+    (owed,) = run(f"{derive}={granted['terms']} --wallet max")["owes"]
+    assert (owed["terms"]["royalty_ppm"], owed["terms"]["floor"]) == (75_000, {"call": "3"})
+    (row,) = run("maker versions @max/mild")
+    assert row["why"].startswith("missing: owner's bid"), "its lineage is what the Registry has"
 
 
 def test_stake_cannot_be_released_before_its_delay() -> None:
@@ -190,7 +211,7 @@ def test_a_component_stops_and_starts_again() -> None:
         ("wallet show alcie", "alice"),
         ("provider bid @delta/dialog --ask output_tokens=5 --wallet atlas", "output_token"),
         ("maker transfer @kappa/kb bore --wallet kappa", "borea"),
-        ("oem derive @zoe/x --parent @north/emotion-base --relation finetun --onnx . --wallet zoe", "finetune"),
+        ("oem derive @zoe/x . --parent @north/emotion-base --relation finetun --wallet zoe", "finetune"),
         ("local logs gatway", "gateway"),
         ("weaver publish deploy/demo/capsules/vote.json --wallet wanda", "--use general-a="),
         ("consumer withdraw --wallet zoe", "never deposited"),

@@ -40,6 +40,7 @@ PLAUSIBLE = {
     "account": "alice", "number": "1", "id": "0x" + "33" * 32, "files": "tests/vectors/sumtree.json",
     "receipts": "tests/vectors/sumtree.json", "inputs": "text=hi", "task": "retrieval", "component": "casa",
     "seconds": "1", "url": DEAD, "reference": "x", "parent": "@north/emotion-base", "salt": "x", "card": "none.json",
+    "weights": "none.onnx",
     "under": "zoe",
 }  # fmt: skip
 HOSTILE = ("[x]", "@a/[/b]", "ü€ 漢", "-1", "9" * 30, "/nonexistent/x", "\x1b[31mred", "", "nan", "../../x")
@@ -105,6 +106,8 @@ wallet create me                                         | 1 | already exists
 wallet create ÄÖ                                         | 1 | is not a wallet name
 wallet create a/b                                        | 1 | is not a wallet name
 wallet create '[bold]'                                   | 1 | '[bold]' is not a wallet name
+wallet create other --faucet 0                           | 1 | more than 0
+wallet create other --faucet 1                           | 1 | tollway up
 wallet import other                                      | 1 | 32 bytes
 wallet balance                                           | 1 | tollway up
 wallet balance nobody                                    | 1 | tollway wallet create nobody
@@ -188,6 +191,10 @@ consumer withdraw --wait -1                              | 2 | --wait
 consumer session-key '[/x]'                              | 1 | '[/x]'
 provider serve                                           | 1 | nothing to serve
 provider serve x                                         | 1 | 'x' is not a model folder
+provider serve README.md=@a/b                            | 1 | nor an .onnx file
+provider serve deploy                                    | 1 | deploy=@org/name
+provider serve deploy=@a/b --stake x                     | 1 | is not an amount
+provider serve deploy=@a/b --ask call=x                  | 1 | METER=ATOMS
 provider serve /nonexistent=@a/b                         | 1 | /nonexistent
 provider serve --upstream x                              | 1 | @org/name=http
 provider serve --upstream @a/b=foo                       | 1 | is not an upstream
@@ -218,14 +225,19 @@ provider stake x                                         | 1 | is not an amount
 provider unbond 0                                        | 1 | more than 0
 maker register hugo --url http://x                       | 1 | @org/name
 maker register '@a/[/b]' --url http://x                  | 1 | @a/[/b]@1.0.0 is not a name
-maker register @a/b                                      | 1 | --onnx
+maker register @a/b                                      | 1 | tollway maker register @a/b MODEL
 maker register @a/b --card none.json                     | 1 | none.json: no such file
 maker register @a/b --card /                             | 1 | /: is a directory
 maker register @a/b --card README.md                     | 1 | README.md is not JSON
-maker register @a/b --onnx none.onnx                     | 1 | none.onnx: no such file
+maker register none.onnx                                 | 1 | @org/name
+maker register @a/b none.onnx                            | 1 | none.onnx: no such file
+maker register @a/b README.md                            | 1 | .onnx
+maker register @a/b deploy                               | 1 | no .onnx file
+maker register @a/b README.md --protocol oip/2           | 1 | is read from its graph
+maker register @a/b README.md --tensor in:a:FP32:1       | 1 | is read from its graph
+maker register @a/b README.md --ask call=x               | 1 | METER=ATOMS
 maker register @a/b --url http://x --memory-mb nan       | 2 | --memory-mb
-maker register @a/b --onnx deploy/demo/models/dialog --memory-mb 1 | 1 | --memory-mb 4 or more
-maker register @a/b --onnx README.md                     | 1 | .onnx
+maker register @a/b deploy/demo/models/dialog --memory-mb 1 | 1 | --memory-mb 4 or more
 maker register @a/b --url foo                            | 1 | 'foo' is not a URL
 maker register @a/b --url http://127.0.0.1:9             | 4 | #MODEL
 maker register @a/b --url http://x --royalty x           | 1 | is not a ratio
@@ -267,6 +279,8 @@ batch show -1                                            | 2 | not an amount
 batch show 0                                             | 2 | number
 batch show 99999999999999999999999999                    | 2 | number
 batch file 1 --to /nonexistent/x                         | 1 | /nonexistent: no such file
+batch mirror                                             | 2 | FOLDER
+batch mirror kept --gateway http://127.0.0.1:9           | 4 | --gateway URL
 batch verify --gateway http://127.0.0.1:9                | 4 | --gateway URL
 auditor check-vectors none.json                          | 1 | cannot read none.json
 auditor check-vectors README.md                          | 1 | README.md
@@ -404,7 +418,7 @@ maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
 maker transfer @kappa/kb bore -w kappa                   | 1 | borea
 maker retire @delta/dialog -w alice -y                   | 1 | -w NAME
 maker register @north/x --card deploy/demo/capsule.json -w north -y    | 1 | describes
-oem derive @zoe/x --parent @delta/dialog --url http://x -w alice -y    | 1 | ask its maker
+oem derive @zoe/x --parent @delta/dialog --url http://x -w alice -y    | 1 | tollway maker grant
 weaver publish deploy/demo/capsules/vote.json -w wanda -y        | 1 | --use general-a=
 weaver show @nobody/x -w wanda                           | 1 | tollway consumer models
 weaver run @nobody/x hi -w alice                         | 1 | @nobody/x
@@ -626,7 +640,7 @@ NONSENSE = {
 }
 ASKING = [
     "consumer models", "consumer keys -w me", "consumer balance -w me", "consumer receipts -w me",
-    "maker versions @a/b",
+    "maker versions @a/b", "batch mirror x",
     "consumer call @a/b hi", "consumer infer @a/b x=y", "consumer quote @a/b", "consumer discover x", "batch list",
     "batch verify", "batch show 1", "batch file 1", "curator offers", "weaver show @a/b", "consumer statement -w me",
     "consumer receipt x -w me", "consumer verify x -w me", "consumer deposit 1 -w me -y", "wallet balance me -w me",

@@ -27,10 +27,14 @@ from ledger.core.pricing.routing import collateralised
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, cid, lane_subject
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Meter, Units
 
 TYPICAL_CALL = Units(call=1, input_token=1_000, output_token=1_000, ms=1_000, byte=1_000_000)
 """The call by which offers are compared when the request names no meters."""
+LONGEST_CALL = Units(*(1 if meter is Meter.call else 2**20 if meter.scale == 1 else 2**31 for meter in Meter))
+"""More than any call uses. A provider whose price for it is none, because it passes 2^63-1 atoms, cannot be asked: the
+error would be the call's, whoever serves it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

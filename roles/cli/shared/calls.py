@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.errors import Unavailable
 from roles.cli import amounts, output
-from roles.cli.shared import cells
-from roles.client.gateway import Json, body_of, refusal, unreachable
+from roles.cli.shared import cells, inputs
+from roles.client.gateway import Json, body_of, refusal, segment, unreachable
 from roles.wallet.context import Context
 
 if TYPE_CHECKING:
@@ -62,15 +62,11 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
         raise Unavailable(f"the connection to the gateway at {context.url} broke: {error}") from error
 
 
-def infer(context: Context, model: str, inputs: list[str], realm: str) -> dict[str, Any]:
-    """Make one Open Inference Protocol call with text tensors, from NAME=TEXT words."""
-    tensors = []
-    for text in inputs:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise Rejected(f"{text!r} is not an input: write NAME=TEXT", input=text)
-        tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    answer, headers = context.key_gateway_in(realm).call(f"/v2/models/{model}/infer", {"inputs": tensors})
+def infer(context: Context, model: str, words: list[str], realm: str) -> dict[str, Any]:
+    """Make one Open Inference Protocol call, with the inputs that were typed."""
+    gateway = context.key_gateway_in(realm)
+    wanted = inputs.described(gateway.get(f"/v2/models/{segment(model)}"))
+    answer, headers = gateway.call(f"/v2/models/{segment(model)}/infer", inputs.request(wanted, words))
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 

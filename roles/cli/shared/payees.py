@@ -6,11 +6,13 @@ import contextlib
 import csv
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
+from ledger.core.pricing.epochs import MAX_EPOCHS, epoch_at
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, cid, to_hex
@@ -18,7 +20,8 @@ from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import cells
+from roles.cli.shared import cells, readiness
+from roles.cli.shared.readiness import Asked
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ Window = Annotated[
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
 FORMS = ("table", "json", "csv", "beancount")
+OF_MODELS = (Role.maker, Role.oem, Role.compute)
+"""Whose bids a model needs before it can be called."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
@@ -161,7 +166,8 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
         current = previews.bid_in_force(here(), subject, role, here().account)
         if current is not None and current.bid == bid and role not in LAPSING:
-            output.show({"subject": name, "role": role.name, "note": "the same bid is in force, and stands"})
+            facts = {"subject": name, "role": role.name, "note": "the same bid is in force, and stands"}
+            show_placed(facts, subject, role)
             return
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
@@ -173,7 +179,26 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     placed = chain.last_bid(subject, role, here().account)
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
     said = in_words(placed, name, chain.deployment.epoch_seconds) if placed is not None else ""
-    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), "order": said, **sent})
+    shown: dict[str, Any] = {**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), "order": said, **sent}
+    show_placed(shown, subject, role)
+
+
+def show_placed(facts: dict[str, Any], subject: Digest, role: Role) -> None:
+    """Show a bid; and what its model still needs, if it is a model's."""
+    if role not in OF_MODELS:
+        output.show(facts)
+        return
+    provider = here().account if role is Role.compute else None
+    readiness.show(facts, Asked(here(), subject, facts["subject"], provider))
+
+
+def bid_once(subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """Place a bid, unless it is the party's last one and has more than half of its time left."""
+    last = transactions.chain(here()).last_bid(subject, role, here().account)
+    epoch = epoch_at(transactions.now(here()), int(here().lane["epoch_seconds"]))
+    if last is not None and last.bid == bid and last.until - epoch > MAX_EPOCHS // 2:
+        return {}
+    return send_bid(subject, role, bid)
 
 
 def _check_owner(owner: Address, role: Role, name: str) -> None:
@@ -234,17 +259,28 @@ def claimable(party: Address) -> tuple[int, Call] | None:
     return (due, chain.calls.claim(lane, index, party, cumulative, siblings)) if due > 0 else None
 
 
-def add_staking(app: Group, why: str) -> None:
+def add_stake(atoms: int) -> dict[str, object]:
+    """Stake this much of the wallet's AIC."""
+    chain = transactions.chain(here())
+    transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
+    return transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
+
+
+def stake_up_to(atoms: int) -> dict[str, object]:
+    """Stake what this wallet's stake lacks of an amount. Its caller has asked."""
+    missing = atoms - transactions.chain(here()).stake(here().account)[0]
+    return add_stake(missing) if missing > 0 else {}
+
+
+def add_staking(app: Group, why: str, show: Callable[[dict[str, Any]], None] = output.show) -> None:
     """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
     @app.command("stake", help=f"Put down a stake: {why}.")
     def stake(amount: Amount) -> None:
         atoms = amounts.parse_some(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
-        chain = transactions.chain(here())
-        transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
-        sent = transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
-        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
+        sent = add_stake(atoms)
+        show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:

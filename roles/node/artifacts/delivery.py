@@ -65,6 +65,8 @@ class ArtifactRoutes:
 class Delivery:
     """The seller's side, as a model of the node."""
 
+    converses = False
+
     def __init__(self, artifact_routes: ArtifactRoutes) -> None:
         self.name, self.about = NAME, {"name": NAME, "kind": "delivery", "version": "1"}
         self.inputs: list[dict[str, Any]] = [{"name": "chunk", "datatype": "BYTES", "shape": [1]}]

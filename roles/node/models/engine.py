@@ -26,11 +26,14 @@ class Engine:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is in the error
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises one pybind class per reason, with no common public base
-            raise Rejected(f"{path} is not a model onnxruntime can load: {error}", path=str(path)) from error
+            said = f"{path} is not a model onnxruntime can load: {str(error).strip()}"
+            if "locale" in said:
+                said += "; or export it with the locale C (skl2onnx: options={TfidfVectorizer: {'locale': 'C'}})"
+            raise Rejected(said, path=str(path)) from error
         self.inputs = [(value.name, value.type, tuple(value.shape)) for value in self._session.get_inputs()]
         self.outputs = [(value.name, value.type, tuple(value.shape)) for value in self._session.get_outputs()]
 

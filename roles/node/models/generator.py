@@ -121,6 +121,8 @@ class Generator:
     encoded without special tokens.
     """
 
+    converses = True
+
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
         self._executor, self._most, self._limit = executor, most, queue

@@ -67,6 +67,8 @@ class Model(Protocol):
     about: dict[str, Any]
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
+    converses: bool
+    """Whether it answers a conversation; else it raises Rejected."""
 
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred: ...
 
@@ -77,7 +79,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A model folder: `model.onnx`, `model.json`, and whatever else its kind needs."""
+    """A model folder: `model.onnx`, or its one .onnx file; `model.json`, and whatever else its kind needs."""
 
     path: Path
     about: dict[str, Any] = field(default_factory=dict)
@@ -87,22 +89,31 @@ class Folder:
         """Read `model.json`. A bare .onnx file, or a folder without `model.json`, is served as plain tensors."""
         if path.suffix == ".onnx" and path.is_file():
             return cls(path.parent, {"name": path.stem, "kind": "tensors", "graph": path.name})
-        card = path / "model.json"
-        if not (path / "model.onnx").is_file():
-            raise Rejected(f"{path} holds no model.onnx", path=str(path))
+        card, graph = path / "model.json", _graph_in(path)
         if not card.is_file():
-            return cls(path, {"name": path.name, "kind": "tensors"})
+            return cls(path, {"name": path.name, "kind": "tensors", "graph": graph})
         try:
             about = json.loads(card.read_text())
         except ValueError as error:
             raise Rejected(f"{card} is not JSON: {error}", path=str(card)) from error
         if not isinstance(about, dict) or not isinstance(about.get("kind"), str):
             raise Rejected(f"{card} must be an object that names its kind", path=str(card))
-        return cls(path, {"name": path.name, **about})
+        return cls(path, {"name": path.name, "graph": graph, **about})
 
     @property
     def graph(self) -> Path:
         return self.path / str(self.about.get("graph", "model.onnx"))
+
+
+def _graph_in(path: Path) -> str:
+    """The name of a folder's graph. Rejected unless there is one that is meant."""
+    graphs = sorted(one.name for one in path.glob("*.onnx"))
+    if "model.onnx" in graphs:
+        return "model.onnx"
+    if len(graphs) != 1:
+        several = f"{len(graphs)} .onnx files and none is model.onnx" if graphs else "no .onnx file"
+        raise Rejected(f"{path} is no model: it holds {several}", path=str(path))
+    return graphs[0]
 
 
 def one_text(tensors: Sequence[Tensor], name: str) -> list[str]:

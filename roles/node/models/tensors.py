@@ -33,6 +33,8 @@ Feeds = dict[str, NDArray[np.generic]]
 class Tensors:
     """Serves a graph as it is. Calls are not batched, because the first axis need not be a batch axis."""
 
+    converses = False
+
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
         self._engine = Engine(folder.graph)
@@ -77,7 +79,8 @@ def _data(value: NDArray[np.generic]) -> list[str] | NDArray[np.generic]:
 
 def _described(name: str, kind: str, shape: tuple[object, ...]) -> dict[str, object]:
     if kind not in _OF_ONNX:
-        raise Rejected(f"{name}: unsupported datatype {kind}", tensor=name)
+        remedy = "; skl2onnx leaves it out with options={'zipmap': False}" if kind.startswith("seq(map(") else ""
+        raise Rejected(f"{name} is {kind}, which no call can carry{remedy}", tensor=name)
     return {
         "name": name,
         "datatype": _OF_ONNX[kind],

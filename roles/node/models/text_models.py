@@ -25,6 +25,7 @@ class TextModel:
 
     input_name: str
     outputs: list[dict[str, object]]
+    converses = True
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about

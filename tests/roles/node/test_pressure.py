@@ -112,5 +112,5 @@ async def test_sigterm_lets_the_open_stream_end_and_takes_nothing_new() -> None:
 
 
 def test_a_folder_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(Rejected, match=r"holds no model\.onnx"):
+    with pytest.raises(Rejected, match=r"holds no \.onnx file"):
         serve(NodeOptions([(tmp_path, None)]))

@@ -1,0 +1,76 @@
+"""What a model's graph says of itself: its tensors and the protocols it speaks. So it is registered, and so it is
+compared with its document before it is served.
+"""
+
+import glob
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.core.catalog import tensors
+from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
+from ledger.core.values.documents import Document
+from ledger.core.values.errors import Rejected
+from roles.node.models.loader import load
+from roles.node.models.model import Model
+
+CHAT, INFERENCE = "openai.chat/1", "oip/2"
+TASKS = {"generator": "text-generation", "retriever": "retrieval", "classifier": "text-classification"}
+MODES = {"image": "image/*", "text": "text/plain", "tabular": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A model as it loads. `card` is what its `model.json` declares for the document, where there is one."""
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    converses: bool
+    task: str
+    card: Document
+
+    @property
+    def interfaces(self) -> list[Document]:
+        """Every interface by which it can be called."""
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        inference = {"protocol": INFERENCE, **{side: [one.document for one in some] for side, some in sides.items()}}
+        return [inference, *([{"protocol": CHAT}] if self.converses else [])]
+
+    @property
+    def input_mode(self) -> str:
+        """The media type that a caller has at hand."""
+        return MODES.get(self.task.partition("-")[0], MODES["text" if self.converses else "tabular"])
+
+    def __str__(self) -> str:
+        taken, given = ("; ".join(map(str, some)) for some in (self.inputs, self.outputs))
+        return f"takes {taken} and gives {given}"
+
+
+def describe(path: Path) -> Described:
+    """Load a model's folder or .onnx file. Rejected, with the reason, when no call of it could be answered."""
+    path.stat()  # says which file is missing
+    beside = [one.name for one in path.parent.glob(f"{glob.escape(path.name)}[._]*")] if path.is_file() else []
+    if beside:
+        raise Rejected(f"a part of {path} seems to lie beside it, in {beside[0]}: name the folder that holds both")
+    with ThreadPoolExecutor(1) as executor:
+        return of(load(path, executor, most=1, queue=1))
+
+
+def of(model: Model) -> Described:
+    """What a loaded model says of itself. Rejected when it takes or gives nothing, or more than can be said."""
+    inputs, outputs = tensors.tensors(model.inputs), tensors.tensors(model.outputs)
+    for what, some in (("input", inputs), ("output", outputs)):
+        if not 1 <= len(some) <= MAX_TENSORS:
+            raise Rejected(f"{model.name} has {len(some)} {what}s: a model that can be called has 1 to {MAX_TENSORS}")
+    task = TASKS.get(str(model.about.get("kind"))) or tensors.task_of(inputs, outputs)
+    return Described(inputs, outputs, model.converses, task, dict(model.about.get("card") or {}))
+
+
+def check(described: Described, interfaces: Sequence[Document]) -> None:
+    """Rejected unless the model serves every call that these interfaces promise."""
+    for promised in interfaces:
+        if promised["protocol"] == INFERENCE:
+            tensors.check_promise(promised, described.inputs, described.outputs)
+        elif not described.converses:
+            raise Rejected(f"its document says that it speaks {promised['protocol']}, and the graph takes tensors")
