@@ -23,7 +23,7 @@ def create(
     name: Name,
     light: Annotated[bool, Option("--light", help="Fast, weak encryption: for test money only.")] = False,
     aic: Annotated[
-        str | None, Option("--faucet", help="Test AIC for it, as by `wallet faucet`: 12.5 (AIC) or 1500atoms.")
+        str | None, Option("--faucet", help="Test money for it, as by `wallet faucet`: 12.5 or 1500atoms.")
     ] = None,
 ) -> None:
     """Create a wallet: a new random key, encrypted with a password.

@@ -260,7 +260,7 @@ def claimable(party: Address) -> tuple[int, Call] | None:
 
 
 def add_stake(atoms: int) -> dict[str, object]:
-    """Stake this much of the wallet's AIC."""
+    """Stake this much of the wallet's money."""
     chain = transactions.chain(here())
     transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
     return transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
