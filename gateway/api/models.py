@@ -118,7 +118,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
     if why:
         row["why"] = why
     one = published(scope, entry, ready=not why)
-    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices)
+    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices, one.currency)
     row |= exports.openrouter(one)
     return row
 
@@ -130,7 +130,8 @@ def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner = did(scope.gateway.domain.chain_id, entry.owner)
-    return Published(entry.id, entry.name, owner, document, protocols, context, ready, prices(entry))
+    facts = (document, protocols, context, ready, prices(entry), scope.gateway.currency)
+    return Published(entry.id, entry.name, owner, *facts)
 
 
 def prices(entry: Entry) -> Prices | None:

@@ -40,7 +40,7 @@ add_providers_order(app)
 ServedAsk = Annotated[
     list[str] | None, Option("--ask", help="Your price of each model: METER=ATOMS, such as call=1000. Repeat it.")
 ]
-Stake = Annotated[str | None, Option("--stake", help="Stake up to this first: 1 (AIC) or 1500atoms.")]
+Stake = Annotated[str | None, Option("--stake", help="Stake up to this first: 1 or 1500atoms.")]
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
 Realm = Annotated[str, Option(help="Serve the members of this realm only: 0xOWNER/NAME. Default: everybody.")]
