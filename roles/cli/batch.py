@@ -1,4 +1,4 @@
-"""`tollway batch`: list, download and recompute what was settled."""
+"""`tollway batch`: list, download, mirror and recompute what was settled."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +8,11 @@ from typer import Argument, Option
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.audit import batches
+from roles.audit import mirror as mirroring
 from roles.cli import output
 from roles.cli.context import Group, here
 
-app = Group("List, download and recompute what was settled.")
+app = Group("List, download, mirror and recompute what was settled.")
 
 MAX_BATCH = 2**31 - 1
 Number = Annotated[int, Argument(help="A batch's number; the first is 1.", min=1, max=MAX_BATCH)]
@@ -40,6 +41,19 @@ def file(number: Number, to: Annotated[Path, Option("--to", help="File to write.
     body = here().gateway.file(f"/v1/batches/{number}/file")
     to.write_bytes(body)
     output.show({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
+
+
+@app.command("mirror")
+def mirror(folder: Annotated[Path, Argument(help="Folder to copy to; made if it is missing.")]) -> None:
+    """Copy the lane's batch files to a folder, each checked against its header on chain.
+
+    Run it again at any time: it copies what is missing. With the chain, these files make a lost ledger again.
+    """
+    copied = mirroring.mirror(here(), folder)
+    output.show_table([one.row for one in copied], empty="no batch is on chain yet")
+    lost = next((one for one in copied if one.difference), None)
+    if lost is not None:
+        raise Rejected(f"batch {lost.number} was not mirrored: {lost.difference}", batch=lost.number)
 
 
 @app.command("verify")

@@ -279,6 +279,8 @@ batch show -1                                            | 2 | not an amount
 batch show 0                                             | 2 | number
 batch show 99999999999999999999999999                    | 2 | number
 batch file 1 --to /nonexistent/x                         | 1 | /nonexistent: no such file
+batch mirror                                             | 2 | FOLDER
+batch mirror kept --gateway http://127.0.0.1:9           | 4 | --gateway URL
 batch verify --gateway http://127.0.0.1:9                | 4 | --gateway URL
 auditor check-vectors none.json                          | 1 | cannot read none.json
 auditor check-vectors README.md                          | 1 | README.md
@@ -378,7 +380,7 @@ consumer call @delta/dialog hi -w borea                  | 1 | tollway consumer 
 consumer call @delta/dialog hi -w alice --max-price 1atoms       | 1 | above the 1 allowed
 consumer call @delta/dialog hi -w alice --referral tr_x  | 1 | referral
 consumer infer @delta/dialog text=hi -w alice            | 1 | openai.chat/1
-consumer infer @south/emotion text -w alice              | 1 | NAME=TEXT
+consumer infer @south/emotion text -w alice              | 1 | write 'text=
 consumer infer @south/emotion nothing=x -w alice         | 1 | text
 consumer balance                                         | 1 | --wallet NAME
 consumer balance -w alcie                                | 1 | did you mean alice
@@ -639,7 +641,7 @@ NONSENSE = {
 }
 ASKING = [
     "consumer models", "consumer keys -w me", "consumer balance -w me", "consumer receipts -w me",
-    "maker versions @a/b",
+    "maker versions @a/b", "batch mirror x",
     "consumer call @a/b hi", "consumer infer @a/b x=y", "consumer quote @a/b", "consumer discover x", "batch list",
     "batch verify", "batch show 1", "batch file 1", "curator offers", "weaver show @a/b", "consumer statement -w me",
     "consumer receipt x -w me", "consumer verify x -w me", "consumer deposit 1 -w me -y", "wallet balance me -w me",

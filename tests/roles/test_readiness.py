@@ -1,42 +1,44 @@
-"""What a command says of a model's readiness: nothing contradicts itself, and the next command works."""
+"""What a model still needs is said as commands that can be typed for this model."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import cast
 
 import pytest
 
 from ledger.core.pricing.readiness import Need, Step
 from ledger.core.values.ids import Address, Digest
 from roles.audit.readiness import Readiness
+from roles.cli.context import here
 from roles.cli.shared import readiness
 from roles.cli.shared.readiness import Asked
-from roles.wallet.context import Context
+from roles.wallet import keystore
 
-REALM = "0x" + "ab" * 20 + "/club"
-UNREAD = cast(Context, None)
-"""Nothing is asked of a gateway or a chain here."""
+ME = Address(b"\x11" * 20)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
-
-
-def found(*steps: Step) -> Readiness:
-    return Readiness(steps, None, True, "", 10, 0, ("openai.chat/1",))
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("weights", "tollway provider serve PATH=@me/iris -w me"),
+        ("endpoint", "tollway provider offer @me/iris --url URL -w me"),
+    ],
+)
+def test_files_are_served_and_a_server_is_offered(kind: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keystore, "names", lambda: ["me"])
+    monkeypatch.setattr(keystore, "address_of", lambda name: ME)
+    needs = (Step(Need.stake, 0), Step(Need.offer, None))
+    found = Readiness(needs, ME, False, "", 0, 0, ("oip/2",), kind)
+    asked = Asked(here(), Digest(bytes(32)), "@me/iris", ME)
+    assert readiness.said(asked, found)["next"] == command
 
 
 def test_a_model_whose_offer_was_withdrawn_is_not_said_to_be_callable() -> None:
-    asked = Asked(UNREAD, Digest(bytes(32)), "@acme/iris", Address(bytes(20)))
-    said = readiness.said(asked, found(Step(Need.offer, None)))
-    assert said["missing"] == ["offer"]
-    assert not said["callable"]
+    found = Readiness((Step(Need.offer, None),), None, True, "", 10, 0, ())
+    said = readiness.said(Asked(here(), Digest(bytes(32)), "@me/iris", ME), found)
+    assert (said["missing"], said["callable"]) == (["offer"], False)
 
 
-def test_a_model_offered_in_a_realm_is_called_in_it() -> None:
-    asked = Asked(UNREAD, Digest(bytes(32)), "@acme/iris", None, REALM)
-    assert readiness.said(asked, found(Step(Need.offer, 0)))["next"] == (
-        f'tollway consumer call @acme/iris "Hello!" --realm {REALM}'
-    )
+def test_a_model_offered_in_a_realm_is_called_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keystore, "names", list)
+    found = Readiness((Step(Need.offer, 0),), None, True, "", 10, 0, ("openai.chat/1",))
+    said = readiness.said(Asked(here(), Digest(bytes(32)), "@me/iris", None, "0x1/club"), found)
+    assert said["next"] == 'tollway consumer call @me/iris "Hello!" --realm 0x1/club'

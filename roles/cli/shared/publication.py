@@ -56,13 +56,17 @@ def take_name(name: Name, subject: Digest) -> dict[str, object]:
     return transactions.send(here(), chain.calls.to("Registry", "publishName", organisation, name.versioned, subject))
 
 
+def name_stake(organisation: str) -> int:
+    """The stake that is taken for an organisation's name; 0 if it is registered."""
+    chain = transactions.chain(here())
+    owner = address(chain.view("Registry", "organisationOwner", names.label(organisation)))
+    return int(chain.view("Registry", "nameStake")) if owner == ZERO_ADDRESS else 0
+
+
 def with_stake(organisation: str) -> str:
     """The part of a question that says the stake for an organisation's name; "" if that is registered."""
-    chain = transactions.chain(here())
-    if address(chain.view("Registry", "organisationOwner", names.label(organisation))) != ZERO_ADDRESS:
-        return ""
-    stake = int(chain.view("Registry", "nameStake"))
-    return f" with a stake of {amounts.format(stake)} for the name @{organisation}"
+    stake = name_stake(organisation)
+    return f" with a stake of {amounts.format(stake)} for the name @{organisation}" if stake else ""
 
 
 def register_organisation(label: str) -> dict[str, object]:
