@@ -60,7 +60,7 @@ def mirror(context: Context, folder: Path) -> list[Mirrored]:
     for name in wanted - listed.keys():
         raise Unavailable(f"the chain has a batch with header {name} that {context.url} does not list", header=name)
     ordered = sorted(wanted, key=listed.__getitem__)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     last = listed[ordered[-1]] if ordered else 0
     return [_copy(context, folder, listed[name], name, last) for name in ordered]
 

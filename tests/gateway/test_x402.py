@@ -101,7 +101,11 @@ async def test_a_client_as_it_comes_pays_where_the_lane_settles_in_usdc(
     engine: Engine, postgres_url: str, node: Node, tmp_path: Path
 ) -> None:
     [usdc] = DEFAULT_ASSETS[BASE_SEPOLIA]
-    token: dict[str, Any] = {"token": usdc["asset"].lower(), "token_name": usdc["name"], "token_version": usdc["version"]}
+    token: dict[str, str | int] = {
+        "token": usdc["asset"].lower(),
+        "token_name": usdc["name"],
+        "token_version": usdc["version"],
+    }
     token |= {"token_symbol": usdc["symbol"], "token_decimals": usdc["decimals"]}
     deployment = save(a_deployment(chain_id=int(BASE_SEPOLIA.partition(":")[2]), **token), tmp_path)
     with a_lane(engine, postgres_url, node, deployment) as world:

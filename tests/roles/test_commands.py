@@ -77,14 +77,10 @@ def test_an_unreachable_gateway_has_an_exit_code_of_its_own(capsys: pytest.Captu
     assert "no gateway answers" in capsys.readouterr().err
 
 
-def test_money_does_not_move_without_a_confirmation(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_amount_is_not_read_where_no_chain_says_what_its_token_is(capsys: pytest.CaptureFixture[str]) -> None:
     keystore.create("alice", strength=keystore.LIGHT)
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    to = "0x" + "11" * 20
-    assert main.run(["wallet", "send", to, "1", "--rpc", "http://127.0.0.1:9"]) == 1
-    assert "--yes" in capsys.readouterr().err
+    assert main.run(["wallet", "send", "0x" + "11" * 20, "1", "--yes", "--rpc", "http://127.0.0.1:9"]) == 4
+    assert "no chain answers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("amount", ["1.2.3", "-5", "lots"])

@@ -123,7 +123,7 @@ wallet send 0x1111111111111111111111111111111111111111 -1        | 2 | not an am
 wallet send 0x1111111111111111111111111111111111111111 '[x]'     | 1 | '[x]' is not an amount
 wallet send 0x1111111111111111111111111111111111111111 ''        | 1 | is not an amount
 wallet send 0x1111111111111111111111111111111111111111 0         | 1 | more than 0
-wallet send 0x1111111111111111111111111111111111111111 1e9       | 1 | is not an amount
+wallet send 0x1111111111111111111111111111111111111111 1e9       | 1 | write 12.5
 wallet send 0x1111111111111111111111111111111111111111 ١٢        | 1 | is not an amount
 wallet send 0x1111111111111111111111111111111111111111 nan       | 1 | is not an amount
 wallet send 0x1111111111111111111111111111111111111111 1.5atoms  | 1 | is not an amount
@@ -279,7 +279,7 @@ batch show -1                                            | 2 | not an amount
 batch show 0                                             | 2 | number
 batch show 99999999999999999999999999                    | 2 | number
 batch file 1 --to /nonexistent/x                         | 1 | /nonexistent: no such file
-batch mirror                                             | 2 | FOLDER
+batch mirror                                             | 2 | folder
 batch mirror kept --gateway http://127.0.0.1:9           | 4 | --gateway URL
 batch verify --gateway http://127.0.0.1:9                | 4 | --gateway URL
 auditor check-vectors none.json                          | 1 | cannot read none.json
