@@ -279,7 +279,7 @@ batch show -1                                            | 2 | not an amount
 batch show 0                                             | 2 | number
 batch show 99999999999999999999999999                    | 2 | number
 batch file 1 --to /nonexistent/x                         | 1 | /nonexistent: no such file
-batch mirror                                             | 2 | FOLDER
+batch mirror                                             | 2 | folder
 batch mirror kept --gateway http://127.0.0.1:9           | 4 | --gateway URL
 batch verify --gateway http://127.0.0.1:9                | 4 | --gateway URL
 auditor check-vectors none.json                          | 1 | cannot read none.json
