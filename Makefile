@@ -18,11 +18,13 @@ help:             ## what can be done here
 
 install: $(STAMP)/python $(STAMP)/redis $(STAMP)/node $(STAMP)/project $(STAMP)/kernels   ## everything, from the lock files, into .venv and node_modules
 
-demo: install     ## the whole story: calls, splits, settlement, claims, checked to the atom
-	$(BIN)/tollway demo $(DEMO)
+demo: install     ## the whole story: calls, splits, settlement, claims, checked to the atom; TOKEN=usdc settles in USDC
+	$(BIN)/tollway demo $(SETTLES) $(DEMO)
 
 up: install       ## the same network, left running to play with
-	$(BIN)/tollway up
+	$(BIN)/tollway up $(SETTLES)
+
+SETTLES = $(if $(TOKEN),--token $(TOKEN))
 
 down:             ## stop it; nothing is lost
 	$(BIN)/tollway down

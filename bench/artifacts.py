@@ -25,7 +25,8 @@ from aiohttp import web
 from bench import report
 from roles.node.artifacts.delivery import ArtifactRoutes
 from roles.node.artifacts.download import pull
-from roles.node.artifacts.layout import Descriptor, Layout
+from roles.node.artifacts.layout import Layout
+from roles.node.artifacts.manifest import Descriptor
 from roles.node.protocols.errors import Handler
 
 WAVE = 4

@@ -31,10 +31,11 @@ UNITS = (
     ("BidBook",),
     ("Registry",),
     ("test/LibrariesHarness",),
+    ("test/LocalUsdc",),
 )
 """Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway.
 
-A name is a path below `contracts/src` without its ending, or below `contracts` for a harness under `test/`.
+A name is a path below `contracts/src` without its ending, or below `contracts` for what is under `test/`.
 """
 CONTRACTS = tuple(name for unit in UNITS for name in unit)
 MAX_RUNTIME_BYTES = 24_576

@@ -36,6 +36,7 @@ from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
 from ledger.core.catalog.exports import Place
 from ledger.core.pricing.epochs import Calendar
+from ledger.core.values.atoms import AIC, Currency
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
@@ -96,6 +97,11 @@ class Gateway:
     def domain(self) -> Domain:
         """The EIP-712 domain of the lane's signatures."""
         return self.deployment.domain if self.deployment is not None else Domain()
+
+    @property
+    def currency(self) -> Currency:
+        """What amounts are in."""
+        return self.deployment.currency if self.deployment is not None else AIC
 
     @property
     def private(self) -> bool:

@@ -26,8 +26,6 @@ class Settings(BaseSettings):
     operator: str = Field(default="", description="the lane's operator; default: the lane's, or the signing key's")
     treasury: str = Field(default="", description="payee of the protocol fee; default: the deployment's")
     rpc_hint: str = Field(default="", description="an RPC URL for consumers, shown at /v1/lane")
-    token_name: str = Field(default="AI Coin", description="the settlement token's EIP-712 name, for x402")
-    token_version: str = Field(default="1", description="the settlement token's EIP-712 version, for x402")
     payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment")
     public_url: str = Field(default="", description="URL of this gateway for consumers")
     internal_url: str = Field(default="", description="URL of this process for the lane's other gateways, for tunnels")

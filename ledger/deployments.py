@@ -1,9 +1,13 @@
-"""The contracts' addresses on each chain: one JSON file per chain id under `deploy/deployments/`."""
+"""The contracts and the token that settles on each chain: one JSON file per chain id under `deploy/deployments/`."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from ledger.core.values.atoms import Currency
+from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import address
 from ledger.core.values.typed_data import Domain
 
@@ -15,6 +19,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "deployments"
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """Addresses as `0x` and lowercase hex; `block` is where the indexer may start.
+
+    `token` settles. Its name and version are those of its EIP-712 domain, by which x402 clients sign.
 
     `exit_notice_seconds`: how long after a consumer's request the batch must be closed that lets it leave.
     `freeze_seconds`: how long before an epoch its book closes. `day_seconds`: the contracts' measure for lag. The rest
@@ -44,12 +50,26 @@ class Deployment:
     question_floor_wei: int
     data_fee_wei: int
     name_stake_atoms: int
+    token_name: str
+    token_version: str
+    token_symbol: str
+    token_decimals: int
     block: int
 
     @property
     def domain(self) -> Domain:
         """The EIP-712 domain of the lanes' signatures."""
         return Domain(self.chain_id, address(self.settlement))
+
+    @property
+    def token_domain(self) -> Domain:
+        """The EIP-712 domain of the token's authorizations."""
+        return Domain(self.chain_id, address(self.token), self.token_name, self.token_version)
+
+    @property
+    def currency(self) -> Currency:
+        """What amounts are in."""
+        return Currency(self.token_symbol, self.token_decimals)
 
     @property
     def contracts(self) -> dict[str, str]:
@@ -93,6 +113,14 @@ def read(chain_id: int, folder: Path = FOLDER) -> Deployment:
 
 def load(file: Path) -> Deployment:
     """The deployment in a file. Raises FileNotFoundError when there is none."""
-    facts = json.loads(file.read_text())
-    facts.pop("abis", None)  # for third parties: ours are found by name
-    return Deployment(**facts)
+    return of(json.loads(file.read_text()))
+
+
+def of(facts: Mapping[str, Any]) -> Deployment:
+    """The deployment of a file's facts. Rejected when it is of a version that did not know some of them."""
+    names = [one.name for one in fields(Deployment)]
+    if missing := [name for name in names if name not in facts]:
+        said = ", ".join(missing).replace("_", " ")
+        again = "with the options of the first time it changes nothing on the chain, and writes them"
+        raise Rejected(f"this deployment has no {said}: its operator runs `tollway operator deploy` again; {again}")
+    return Deployment(**{name: facts[name] for name in names})

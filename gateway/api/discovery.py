@@ -116,8 +116,8 @@ def find(
         return ["a provider within tiers and latency"]
     except AboveLimit as above:
         return [f"a price of at most {above.limit}: it costs {above.least}"]
-    except AllPaused:
-        return ["a provider that did not fail lately"]
+    except AllPaused as paused:
+        return [f"a provider ({paused.message})"]
     nearest, all_fitting = preferences.prefers_nearest(units.input_token), tuple(fitting)
 
     def match(one: Candidate) -> Match:

@@ -47,7 +47,8 @@ async def metadata(name: str, catalog: Seen) -> dict[str, Any]:
     interfaces = [] if isinstance(entry, CapsuleEntry) else entry.model.document["interfaces"]
     tensors = next((one for one in interfaces if one["protocol"] == "oip/2"), None)
     if tensors is None or isinstance(entry, CapsuleEntry):
-        raise Refusal(404, "wrong_protocol", f"{entry.name} does not speak the Open Inference Protocol", param="model")
+        spoken = "openai.chat/1" if isinstance(entry, CapsuleEntry) else ", ".join(sorted(entry.protocols))
+        raise Refusal(404, "wrong_protocol", f"{entry.name} speaks {spoken}, not oip/2", param="model")
     return {
         "name": entry.name,
         "versions": [entry.model.document["version"]],

@@ -43,11 +43,11 @@ async def list_models(
     With `Tollway-Realm` and credentials of a member: what can be called in that realm.
     """
     scope = planning.anywhere(gateway, catalog)
-    listed = (one for one in catalog.by_id.values() if all or not planning.why_not(scope, one))
-    entries = sorted(listed, key=lambda one: one.name)
+    why = {one.id: planning.why_not(scope, one) for one in catalog.by_id.values()}
+    entries = sorted((one for one in catalog.by_id.values() if all or not why[one.id]), key=lambda one: one.name)
     end = len(entries) if limit is None else offset + limit
     following = f"/v1/models?offset={end}&limit={limit}{'&all=true' * all}" if end < len(entries) else None
-    rows = [shown(scope, one) for one in entries[offset:end]]
+    rows = [shown(scope, one, why[one.id]) for one in entries[offset:end]]
     return {"object": "list", "data": rows, "total_count": len(entries), "links": {"next": following}}
 
 
@@ -58,22 +58,23 @@ async def export(name: str, format: Format, request: Request, gateway: Here, cat
 
     What a realm has is exported to its members alone.
     """
-    one = published(planning.anywhere(gateway, catalog), catalog.find(name))
+    scope, entry = planning.anywhere(gateway, catalog), catalog.find(name)
+    one = published(scope, entry, ready=not planning.why_not(scope, entry))
     return dict(exports.export(one, gateway.place(request.headers.get("host", ""), catalog.realm), format))
 
 
 @router.get("/models/{name:path}")
 async def show_model(name: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """One model or workflow by name or CID, and why it cannot be called, if so."""
-    return shown(planning.anywhere(gateway, catalog), catalog.find(name))
+    scope, entry = planning.anywhere(gateway, catalog), catalog.find(name)
+    return shown(scope, entry, planning.why_not(scope, entry))
 
 
-def shown(scope: Scope, entry: Entry) -> dict[str, Any]:
-    """An entry in OpenAI's format, with Tollway's facts added. Each provider's price and speed are its own, and `since`
-    when (ms) it has offered the model without a break. One that cannot be called now is not `ready`; the model's price
-    is that of one that can.
+def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
+    """An entry in OpenAI's format, with Tollway's facts added. One that cannot be called now is not `ready`, and `why`
+    says the reason. Each provider's price and speed are its own, and `since` when (ms) it has offered the model without
+    a break; the model's price is that of one that can be called.
     """
-    why = planning.why_not(scope, entry)
     row: dict[str, Any] = {
         "id": entry.name,
         "object": "model",
@@ -116,20 +117,21 @@ def shown(scope: Scope, entry: Entry) -> dict[str, Any]:
         row["curation"] = {"sponsor": to_hex(sponsorship.party), "role": sponsorship.role.name, **offered}
     if why:
         row["why"] = why
-    one = published(scope, entry)
-    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices)
+    one = published(scope, entry, ready=not why)
+    row["pricing"] = _in_json(one.prices or {}) | exports.openrouter_pricing(one.prices, one.currency)
     row |= exports.openrouter(one)
     return row
 
 
-def published(scope: Scope, entry: Entry) -> Published:
+def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
     """A model or workflow as it is exported."""
     if isinstance(entry, CapsuleEntry):
         document, protocols, context = entry.capsule.document, frozenset((exports.CHAT,)), None
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
-    owner, ready = did(scope.gateway.domain.chain_id, entry.owner), not planning.why_not(scope, entry)
-    return Published(entry.id, entry.name, owner, document, protocols, context, ready, prices(entry))
+    owner = did(scope.gateway.domain.chain_id, entry.owner)
+    facts = (document, protocols, context, ready, prices(entry), scope.gateway.currency)
+    return Published(entry.id, entry.name, owner, *facts)
 
 
 def prices(entry: Entry) -> Prices | None:

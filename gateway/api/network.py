@@ -1,7 +1,6 @@
 """The network: documents, offers, realms, discovery, quotes, the lane and the book of bids."""
 
 import asyncio
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -164,8 +163,7 @@ async def show_offer(subject: str, party: str, gateway: Here, catalog: Seen) -> 
     """Whether a provider's offer to serve a model stands: for everybody, or in the realm that the request names."""
     model, provider = cid_digest(subject), party_of(party)
     found = await gateway.aside(lambda session: offers.get(session, model, provider, Role.compute))
-    realm = (json.loads(found.body).get("serve") or {}).get("realm", "") if found is not None else ""
-    if found is None or found.expires_at <= catalog.epoch or realm != catalog.realm:
+    if found is None or found.expires_at <= catalog.epoch or found.realm != catalog.realm:
         raise Refusal(404, "no_such_offer", f"{party} has no standing offer to serve {subject}")
     return {"subject": cid(model), "party": to_hex(provider), "expires_epoch": found.expires_at}
 

@@ -64,8 +64,9 @@ async def statement(  # noqa: PLR0913
     if format == "csv":
         return Response(_csv(page, header=not cursor), media_type="text/csv", headers=headers)
     if format == "beancount":
-        head = "" if cursor else beancount.header(who)
-        body = head + beancount.calls(page.rows, page.names) + beancount.moves(page.movements)
+        head = "" if cursor else beancount.header(who, gateway.currency)
+        body = head + beancount.calls(page.rows, page.names, gateway.currency)
+        body += beancount.moves(page.movements, gateway.currency)
         return Response(body, media_type="text/plain; charset=utf-8", headers=headers)
     return Response(_json(page, who), media_type="application/json", headers=headers)
 

@@ -140,7 +140,7 @@ class _Loading:
         for order in standing:
             if order.sponsors:
                 self.orders.setdefault(order.subject, []).append(order)
-        self.realm_of = {key: _realm_of(o) for key, o in self.offers.items()}
+        self.realm_of = {key: o.realm for key, o in self.offers.items()}
         self.offered_in: dict[Digest, set[str]] = {}
         for (subject, _), realm in self.realm_of.items():
             if realms.is_name(realm):
@@ -188,15 +188,31 @@ class _Loading:
         for realm, inner in offered.items():
             self.inside[realm][one.id] = inner
         outer = self.model(one)
-        if outer.candidates or not any(self.is_of_realm(realm, inner) for realm, inner in offered.items()):
+        kept = any(self.is_of_realm(realm, inner) for realm, inner in offered.items())
+        if not kept or any(self.opens(candidate, outer.owner, offered) for candidate in outer.candidates):
             self.public[one.id] = outer
 
     def is_of_realm(self, realm: str, entry: ModelEntry) -> bool:
-        """Whether a model that nobody serves outside is the realm's own: served there now, or its owner belongs to it.
+        """Whether a model is the realm's own if nobody serves it outside: it is served there now, or its owner belongs
+        to it.
 
         So nobody hides another's model by an offer that serves nothing.
         """
         return bool(entry.candidates) or self.is_listed(realm, entry.owner)
+
+    def opens(self, candidate: Candidate, owner: Address, offered: Mapping[str, ModelEntry]) -> bool:
+        """Whether a provider outside makes a model of realms one for everybody: its owner does, and whoever served it
+        before its owner kept it to a realm, by a realm of its own or an offer of its own there. Nobody else may: else
+        who learns its id from the chain could show it to all.
+        """
+        kept = (
+            inside.since
+            for realm, entry in offered.items()
+            for inside in entry.candidates
+            if owner in (realms.owner_of(realm), inside.provider)
+        )
+        first = min(kept, default=None)
+        return first is None or candidate.provider == owner or candidate.since < first
 
     def is_listed(self, realm: str, account: Address) -> bool:
         return realms.is_listed(realm, self.lists.get(realm), account)
@@ -355,11 +371,6 @@ def _named(
     }
     by_cid = {cid(key): one for key, one in by_id.items()}
     return by_id, {**by_cid, **{name: by_id[id] for name, id in called.items() if id in by_id}}
-
-
-def _realm_of(offer: offers.Stored) -> str:
-    """The realm that an offer names, or ""."""
-    return (orjson.loads(offer.body).get("serve") or {}).get("realm", "") if b'"realm"' in offer.body else ""
 
 
 def _no_offer(provider: Address) -> Rejected:

@@ -102,8 +102,7 @@ def deployed(gateway: Gateway) -> Deployment:
 
 def token_domain(gateway: Gateway) -> Domain:
     """The EIP-712 domain of the settlement token."""
-    settings, token = gateway.settings, address(deployed(gateway).token)
-    return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
+    return deployed(gateway).token_domain
 
 
 def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
@@ -114,7 +113,9 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
     terms = gateway.lane_state.terms
     amount = max(amount, terms.min_deposit if terms is not None else 0)
     domain = token_domain(gateway)
+    network, asset = f"eip155:{domain.chain_id}", to_hex(domain.contract)
     why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
+    why += f". {_allowing(network, asset, amount)}"
     requirements = {
         "x402Version": 2,
         "error": why,
@@ -128,8 +129,8 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
         "accepts": [
             {
                 "scheme": "exact",
-                "network": f"eip155:{domain.chain_id}",
-                "asset": to_hex(domain.contract),
+                "network": network,
+                "asset": asset,
                 "amount": str(amount),
                 "payTo": to_hex(gateway.lane),
                 "maxTimeoutSeconds": LASTS_SECONDS,
@@ -142,6 +143,16 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
     refused.headers.append((b"access-control-expose-headers", b"PAYMENT-REQUIRED, PAYMENT-RESPONSE"))
     return refused
+
+
+def _allowing(network: str, asset: str, amount: int) -> str:
+    """What a stock client's owner types once: by itself it pays in the stablecoins that it knows, at most a dollar."""
+    allowed = {"network": network, "asset": asset, "max_amount_per_payment": str(amount)}
+    return (
+        "An x402 client whose spend controls reject this asks its owner first: "
+        f"client.set_spend_controls({orjson.dumps({'allowed_assets': [allowed]}).decode()}), "
+        "in JavaScript setSpendControls with allowedAssets and maxAmountPerPayment"
+    )
 
 
 def read(gateway: Gateway, header: bytes, now: int) -> Payment:

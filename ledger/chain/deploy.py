@@ -4,6 +4,8 @@ Every address follows from the code and its constructor arguments (CREATE2 throu
 chains, Anvil among them, have at the same address). Deploying again finds the code in place and sends nothing.
 """
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,11 +16,12 @@ from contracts import load
 from ledger.chain.abi import encode, interface
 from ledger.chain.rpc import Endpoint
 from ledger.chain.sender import Outbox
+from ledger.core.values.atoms import MAX_DECIMALS, Currency
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import address, create2, to_hex
-from ledger.core.values.typed_data import Signer
-from ledger.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
+from ledger.core.values.typed_data import Domain, Signer
+from ledger.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, path, save
 
 DEPLOYER: Final = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 DEPLOYER_SENDER: Final = "0x3fAB184622Dc19b6109349B94811493BF2a45362"
@@ -31,6 +34,8 @@ DEPLOYER_TRANSACTION: Final = (
 
 SUPPLY_ATOMS: Final = 10**18
 SALT: Final = bytes(32)
+SYMBOL: Final = re.compile("[A-Za-z][A-Za-z0-9.]{0,10}[A-Za-z0-9]")
+"""A token's symbol that a person can type and a statement can say."""
 
 
 class DeploymentFailed(Rejected):
@@ -41,8 +46,9 @@ class DeploymentFailed(Rejected):
 class Parameters:
     """The inputs of a deployment's addresses, besides the code and the deploying account.
 
-    `token` settles; without one, an AICoin is deployed whose whole supply the account holds. `treasury` (by default the
-    account) earns the protocol fee, and what of a fallen bond no accuser gets. Times are in seconds; those that are
+    `token` settles, and is what bonds and stakes are in; without one, an AICoin is deployed whose whole supply the
+    account holds. The least bond is one of it, and a name's stake ten, if nothing else is said. `treasury` (by default
+    the account) earns the protocol fee, and what of a fallen bond no accuser gets. Times are in seconds; those that are
     None are DEVELOPMENT_TIMES on a development chain, whose clock can be moved, and otherwise CHAIN_TIMES.
     """
 
@@ -54,11 +60,11 @@ class Parameters:
     min_window_seconds: int | None = None
     min_answer_seconds: int | None = None
     day_seconds: int = 86_400
-    min_bond_atoms: int = 10**9
+    min_bond_atoms: int | None = None
     max_leverage: int = 4
     question_floor_wei: int = 10**15
     data_fee_wei: int = 0
-    name_stake_atoms: int = 10 * 10**9
+    name_stake_atoms: int | None = None
 
 
 _TIMES: Final = ("freeze_seconds", "exit_notice_seconds", "min_window_seconds", "min_answer_seconds")
@@ -75,9 +81,10 @@ def deploy(
     target.check_opcodes()
     chain, account = target.endpoint, to_hex(key.address)
     block = chain.tip()
-    supply = encode(["address", "uint256"], [account, SUPPLY_ATOMS])
-    coin = parameters.token or target.put(load("AICoin").bytecode + supply)
-    target.check_token(coin)
+    coin = parameters.token or target.put(_token_of(key, "AICoin"))
+    one = target.check_token(coin).one
+    bond, stake = parameters.min_bond_atoms or one, parameters.name_stake_atoms
+    parameters = replace(parameters, min_bond_atoms=bond, name_stake_atoms=10 * one if stake is None else stake)
     planned = _plan(chain.chain_id, coin, parameters.treasury or account, parameters)
     for name, code in _codes(planned):
         if name == "Settlement":
@@ -88,6 +95,11 @@ def deploy(
     check(rpc_url, deployment)
     save(deployment, folder)
     return deployment
+
+
+def put_token(rpc_url: str, key: Signer, contract: str) -> str:
+    """Put a token of ours on a chain, or find it there; the account holds its whole supply. Its address."""
+    return _Target(Endpoint(rpc_url), key, None).put(_token_of(key, contract))
 
 
 def check(rpc_url: str, deployment: Deployment) -> None:
@@ -134,13 +146,16 @@ _PARTS: Final = {
 }
 """Contracts that Settlement names: our word for each, and its view."""
 
+_OF_TOKENS: Final = {f"token_{view}": view for view in ("name", "version", "symbol", "decimals")}
+"""What the token says of itself: our word for each, and its view."""
+
 
 def _plan(chain_id: int, coin: str, treasury: str, wanted: Parameters) -> Deployment:
     """The deployment that follows from these parameters, without what only the chain can tell."""
     usual = DEVELOPMENT_TIMES if chain_id in DEVELOPMENT_CHAINS else CHAIN_TIMES
     given = {name: getattr(wanted, name) for name in _ALSO_OF_DEPLOYMENTS}
     given |= {name: seconds for name, seconds in usual.items() if given[name] is None}
-    given |= dict.fromkeys(("settlement", "bid_book", "registry", *_PARTS), "")  # known later
+    given |= dict.fromkeys(("settlement", "bid_book", "registry", *_PARTS, *_OF_TOKENS), "")  # known later
     planned = Deployment(chain_id=chain_id, token=coin.lower(), treasury=treasury.lower(), block=0, **given)
     planned = replace(planned, registry=_place(_code_of(planned, "Registry")))
     planned = replace(planned, bid_book=_place(_code_of(planned, "BidBook")))
@@ -158,6 +173,11 @@ def _codes(planned: Deployment) -> Iterator[tuple[str, bytes]]:
     for judge in JUDGES:
         yield "Maker", _maker_of(judge)
     yield "Settlement", _code_of(planned, "Settlement")
+
+
+def _token_of(holder: Signer, contract: str) -> bytes:
+    """The creation code of a token of ours, whose whole supply somebody holds."""
+    return load(contract).bytecode + encode(["address", "uint256"], [to_hex(holder.address), SUPPLY_ATOMS])
 
 
 def _maker_of(judge: str) -> bytes:
@@ -194,7 +214,8 @@ def _judge_arguments(planned: Deployment) -> list[bytes]:
 def _with_parts(planned: Deployment, chain: Endpoint, block: int) -> Deployment:
     """The whole deployment: with what Settlement made or looked up, by its own word."""
     named = {field: str(chain.read("Settlement", planned.settlement, view)).lower() for field, view in _PARTS.items()}
-    return Deployment(**{**asdict(planned), **named, "block": block})
+    token = {field: chain.read("AICoin", planned.token, view) for field, view in _OF_TOKENS.items()}
+    return Deployment(**{**asdict(planned), **named, **token, "block": block})
 
 
 def _place(code: bytes) -> str:
@@ -230,14 +251,33 @@ class _Target:
                 "fork or later"
             ) from error
 
-    def check_token(self, token: str) -> None:
-        """Settlement counts in 64 bits: a token with more than 9 decimals would not fit."""
+    def check_token(self, token: str) -> Currency:
+        """Settlement counts in 64 bits: a token with too many decimals would not fit. It is paid by signature, in the
+        domain that its name and version say; its symbol stands beside amounts.
+        """
         try:
-            decimals = int(self.endpoint.read("AICoin", token, "decimals"))
+            decimals, symbol = (self.endpoint.read("AICoin", token, view) for view in ("decimals", "symbol"))
         except Rejected as error:
             raise DeploymentFailed(f"{token} on chain {self.endpoint.chain_id} is not an ERC-20 token") from error
-        if decimals > 9:
-            raise DeploymentFailed(f"token {token} has {decimals} decimals; at most 9 can settle")
+        if decimals > MAX_DECIMALS:
+            raise DeploymentFailed(f"token {token} has {decimals} decimals; at most {MAX_DECIMALS} can settle")
+        if not SYMBOL.fullmatch(symbol):
+            raise DeploymentFailed(
+                f"token {token} has the symbol {symbol[:40]!r}: 2 to 12 letters, digits and dots can"
+            )
+        try:
+            self._check_domain(token)
+        except Rejected as error:
+            raise DeploymentFailed(f"token {token} cannot be paid by signature (ERC-3009): {error.message}") from error
+        return Currency(symbol, decimals)
+
+    def _check_domain(self, token: str) -> None:
+        """Rejected unless the token's name and version are those of its EIP-712 domain, as x402 clients take them."""
+        name, version, separator = (
+            self.endpoint.read("AICoin", token, view) for view in ("name", "version", "DOMAIN_SEPARATOR")
+        )
+        if bytes(separator) != Domain(self.endpoint.chain_id, address(token.lower()), name, version).separator:
+            raise Rejected(f"{name!r}, version {version!r}, are not its domain")
 
     def put(self, code: bytes) -> str:
         """The address of this creation code's contract, deployed if it is not there yet."""
@@ -273,7 +313,8 @@ class _Target:
 def _first_block(chain_id: int, settlement: str, block: int, folder: Path) -> int:
     """The block of the first deployment, if this chain's file knows it."""
     try:
-        known = read(chain_id, folder)
-    except (FileNotFoundError, TypeError, ValueError):
+        known = json.loads(path(chain_id, folder).read_text())
+        ours = known["settlement"] == settlement and known["block"] <= block
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
         return block
-    return known.block if known.settlement == settlement and known.block <= block else block
+    return int(known["block"]) if ours else block

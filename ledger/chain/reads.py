@@ -16,7 +16,7 @@ from ledger.core.settlement.header import HeaderId
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, to_hex
-from ledger.core.values.typed_data import Domain, Signer, word
+from ledger.core.values.typed_data import Signer, word
 from ledger.deployments import Deployment
 
 LOG_CHUNK = 2_000
@@ -189,11 +189,6 @@ class Chain(Endpoint):
     def settlement(self, function: str, *arguments: object, block: At = "latest") -> Any:
         """A view function of Settlement."""
         return self.view("Settlement", function, *arguments, block=block)
-
-    def token_domain(self) -> Domain:
-        """The EIP-712 domain the token's authorizations are signed in."""
-        token = address(self.deployment.token)
-        return Domain(self.chain_id, token, str(self.view("AICoin", "name")), str(self.view("AICoin", "version")))
 
     def balance(self, holder: Address, block: At = "latest") -> int:
         """Tokens of a holder, in atoms."""

@@ -31,6 +31,8 @@ class Readiness:
     now: int
     opens_at: int
     protocols: tuple[str, ...]
+    kind: str = ""
+    """`weights` or `endpoint`, if its document is known."""
 
     @property
     def missing(self) -> list[Need]:
@@ -41,13 +43,14 @@ def read(context: Context, subject: Digest, provider: Address | None = None, rea
     """What this model needs with this provider, or without one with that which is nearest to serving it."""
     row = _row(context, subject, realm)
     callable, why = bool(row.get("ready")), str(row.get("why", ""))
-    protocols = tuple(row.get("protocols", ()))
+    protocols, kind = tuple(row.get("protocols", ())), str(row.get("kind", ""))
     if not context.lane["chain_id"]:
-        return Readiness((), None, callable, why, 0, 0, protocols)
+        return Readiness((), None, callable, why, 0, 0, protocols, kind)
     seconds, now = int(context.lane["epoch_seconds"]), transactions.now(context)
     known = _known(context, subject, provider, realm, epoch_at(now, seconds), bool(row))
     needed = steps(known, provider)
-    return Readiness(tuple(needed), known.owner, callable, why, now, opens(known, needed) * seconds, protocols)
+    opens_at = opens(known, needed) * seconds
+    return Readiness(tuple(needed), known.owner, callable, why, now, opens_at, protocols, kind)
 
 
 def _known(

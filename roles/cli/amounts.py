@@ -1,4 +1,4 @@
-"""Amounts and ratios on the command line: AIC with up to nine decimals, atoms, percent, ppm. Never a float."""
+"""Amounts and ratios on the command line: the settlement token, atoms, percent, ppm. Never a float."""
 
 import re
 from typing import Annotated
@@ -6,32 +6,50 @@ from typing import Annotated
 from typer import Argument
 
 from ledger.core.values import meters
-from ledger.core.values.atoms import DECIMALS, MAX_ATOMS, Atoms
+from ledger.core.values.atoms import MAX_ATOMS, MAX_DECIMALS, Atoms, Currency
 from ledger.core.values.atoms import format_ratio as format_ratio
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter, Rates, rates
+from roles.wallet.context import Context, current
 
-Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
+FORM = "12.5, in the settlement token, or 1500atoms"
+Amount = Annotated[str, Argument(help=f"{FORM}.")]
 
 METERS = ", ".join(Meter.__members__)
 SCALES = {Meter.ms: "second", Meter.byte: "GB", Meter.fuel: "million fuel"}
 MAX_DIGITS = 19
-_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]{1,9}))?\s*(AIC|aic|atoms|a)?")
+_AMOUNT = re.compile(rf"([0-9]+)(?:\.([0-9]{{1,{MAX_DECIMALS}}}))?\s*([A-Za-z][A-Za-z0-9.]{{0,11}})?")
 _RATIO = re.compile(r"([0-9]+)(?:\.([0-9]{1,4}))?%|([0-9]+)(?:ppm)?")
 
 
 def parse(text: str) -> Atoms:
-    """Atoms from `12`, `12.5`, `12.5AIC` (all in AIC) or `1500atoms`. Anything else is Rejected."""
+    """Atoms from `12`, `12.5`, `12.5USDC` (all in the settlement token) or `1500atoms`. Anything else is Rejected."""
     match = _AMOUNT.fullmatch(text.strip().replace("_", ""))
-    if match is None or (match[3] in ("atoms", "a") and match[2]):
-        raise Rejected(f"{text!r} is not an amount: write 12.5 (AIC, up to 9 decimals) or 1500atoms", amount=text)
+    unit = (match[3] or "").lower() if match else ""
+    in_atoms = unit in ("atoms", "a")
+    if match is None or (in_atoms and match[2]):
+        raise Rejected(f"{text!r} is not an amount: write {FORM}", amount=text)
     if len(match[1]) > MAX_DIGITS:
-        raise Rejected(f"{text[:40]!r} is more than the largest possible amount, {MAX_ATOMS} atoms", amount=text)
-    whole, part, unit = int(match[1]), (match[2] or "").ljust(DECIMALS, "0"), match[3]
-    atoms = whole if unit in ("atoms", "a") else whole * 10**DECIMALS + int(part)
+        raise _too_large(text)
+    atoms = int(match[1]) if in_atoms else _whole(text, unit, match)
     if atoms > MAX_ATOMS:
-        raise Rejected(f"{text!r} is more than the largest possible amount, {MAX_ATOMS} atoms", amount=text)
+        raise _too_large(text)
     return atoms
+
+
+def _whole(text: str, unit: str, match: re.Match[str]) -> Atoms:
+    """Atoms of an amount in the settlement token. Rejected when it is in another token, or finer than an atom."""
+    currency, part = _currency(), match[2] or ""
+    if unit not in ("", currency.symbol.lower()):
+        raise Rejected(f"{text!r} is not in {currency.symbol}, which settles here: write {FORM}", amount=text)
+    if len(part) > currency.decimals:
+        least = f"{currency.symbol} has {currency.decimals} decimals"
+        raise Rejected(f"{text!r} is not an amount: {least}, so write {FORM}", amount=text)
+    return int(match[1] + part.ljust(currency.decimals, "0"))
+
+
+def _too_large(text: str) -> Rejected:
+    return Rejected(f"{text[:40]!r} is more than the largest possible amount, {MAX_ATOMS} atoms", amount=text)
 
 
 def parse_some(text: str) -> Atoms:
@@ -43,17 +61,32 @@ def parse_some(text: str) -> Atoms:
 
 
 def typed(atoms: Atoms) -> str:
-    """An amount as it can be typed: `12.5` in AIC, or `1500atoms`."""
-    whole, part = divmod(atoms, 10**DECIMALS)
-    return f"{whole}.{part:09d}".rstrip("0").rstrip(".") if atoms >= 10 ** (DECIMALS - 4) else f"{atoms}atoms"
+    """An amount as it can be typed: `12.5` in the settlement token, or `1500atoms`."""
+    currency = _currency()
+    return f"{atoms}atoms" if atoms < _least(currency) else _short(currency.decimal(atoms))
 
 
 def format(atoms: Atoms) -> str:
-    """`12.5 AIC`; amounts under 0.0001 AIC in atoms, so that only zero reads as zero."""
-    if 0 < atoms < 10 ** (DECIMALS - 4):
+    """`12.5 USDC`; amounts under 0.0001 in atoms, so that only zero reads as zero."""
+    currency = _currency()
+    if 0 < atoms < _least(currency):
         return f"{atoms:,} atoms"
-    whole, part = divmod(atoms, 10**DECIMALS)
-    return f"{whole:,}.{part:09d}".rstrip("0").rstrip(".") + " AIC"
+    whole, point, part = currency.decimal(atoms).partition(".")
+    return f"{_short(f'{int(whole):,}{point}{part}')} {currency.symbol}"
+
+
+def _currency() -> Currency:
+    """What amounts are in, by the command that runs."""
+    return (current.get() or Context()).currency
+
+
+def _least(currency: Currency) -> Atoms:
+    """From here on an amount is said in whole tokens."""
+    return int(10 ** max(0, currency.decimals - 4))
+
+
+def _short(decimal: str) -> str:
+    return decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
 
 
 def format_ask(rate: tuple[int, Atoms]) -> str:

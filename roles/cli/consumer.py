@@ -34,7 +34,7 @@ def deposit(
     anyway: Annotated[bool, Option("--anyway", help="Also into a lane that one would not trust.")] = False,
     direct: Annotated[bool, Option("--direct", help="Send it to the chain yourself, with gas.")] = False,
 ) -> None:
-    """Deposit AIC with the gateway's lane, without gas: you sign, the gateway sends it to the chain.
+    """Deposit with the gateway's lane, without gas: you sign, the gateway sends it to the chain.
 
     First the lane is read from the chain: its bond, window and leverage. One that is not to be trusted is refused.
     """
@@ -191,7 +191,7 @@ def call(  # noqa: PLR0913
     text: Annotated[str, Argument(help="The user message.")],
     stream: Annotated[bool, Option("--stream", help="Print the answer as it comes.")] = False,
     max_tokens: Annotated[int, Option(help="The most output tokens.", min=1, max=10_000_000)] = 256,
-    max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 (AIC) or 1500atoms.")] = None,
+    max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 or 1500atoms.")] = None,
     referral: Annotated[str | None, Option(help="A curator's token.")] = None,
     timeout: Annotated[float, Option(help="Seconds to wait for the answer.", min=0.1, max=MAX_WAIT)] = 60,
     realm: Realm = "",
@@ -236,7 +236,7 @@ def quote(
 def discover(
     task: Annotated[str, Argument(help="text-generation, text-classification, retrieval, ...")],
     meters: Annotated[list[str] | None, Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
-    max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
+    max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 or 1500atoms.")] = None,
     max_memory: Annotated[
         int | None, Option("--max-memory-mb", help="What fits a node with so many MB.", min=1, max=2**31)
     ] = None,

@@ -2,23 +2,20 @@
 
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from typer import Option
 
 from roles.cli import output
-from roles.wallet.context import Context
+from roles.wallet.context import Context, current
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_here: ContextVar[Context | None] = ContextVar("here", default=None)
-
 
 def here() -> Context:
-    return _here.get() or _context()
+    return current.get() or _context()
 
 
 def _context(wallet: str | None = None, gateway: str | None = None, rpc: str | None = None) -> Context:
@@ -64,11 +61,11 @@ def _with_shared_options(function: Callable[P, R]) -> Callable[..., R]:
 
     def run(*args: Any, **kwargs: Any) -> R:
         wallet, gateway, rpc, output.mode.json, output.mode.yes = (kwargs.pop(one.name) for one in SHARED)
-        token = _here.set(_context(wallet, gateway, rpc))
+        token = current.set(_context(wallet, gateway, rpc))
         try:
             return function(*args, **kwargs)
         finally:
-            _here.reset(token)
+            current.reset(token)
 
     own = inspect.signature(function, eval_str=True)
     parameters = [*own.parameters.values(), *SHARED]

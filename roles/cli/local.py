@@ -15,7 +15,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
-from roles.local.folder import NetworkFolder
+from roles.local.folder import NetworkFolder, Token
 from roles.wallet import api_keys, home, keystore
 
 app = Group("The local network: its components, logs and clock.")
@@ -25,6 +25,7 @@ Upstream = Annotated[
 ]
 UpstreamModel = Annotated[str | None, Option("--upstream-model", help="The model's name at that server.")]
 AsJson = Annotated[bool, Option("--json", help="Print the answer as JSON.")]
+TOKEN = "What it settles in: usdc, a token of 6 decimals as agents hold it, or aic."
 NAME = "[a-z0-9-]+"
 FOLLOW_SECONDS = 20
 """How long the gateway may take to read what the chain's clock says."""
@@ -32,7 +33,11 @@ ComponentName = Annotated[str, Argument(help="A component, as `local status` nam
 
 
 def up(
-    context: typer.Context, upstream: Upstream = None, upstream_model: UpstreamModel = None, as_json: AsJson = False
+    context: typer.Context,
+    upstream: Upstream = None,
+    upstream_model: UpstreamModel = None,
+    token: Annotated[Token | None, Option(help=f"{TOKEN} Default: the one it has; aic for a new network.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start a whole network on this machine and leave it running. The next `up` continues where `down` stopped.
 
@@ -42,7 +47,7 @@ def up(
     from roles.local import scenario  # slow to import
 
     output.mode.json = as_json
-    scenario.bring_up(context.obj, scenario.parse_upstream(upstream, upstream_model), quiet=as_json)
+    scenario.bring_up(context.obj, scenario.parse_upstream(upstream, upstream_model), token, quiet=as_json)
     _show_network(NetworkFolder.of(home.home()))
 
 
@@ -73,6 +78,7 @@ def demo(  # noqa: PLR0913
     keep: Annotated[bool, Option("--keep", help="Do not delete the folder at the end.")] = False,
     upstream: Upstream = None,
     upstream_model: UpstreamModel = None,
+    token: Annotated[Token, Option(help=TOKEN)] = Token.aic,
 ) -> None:
     """Run a whole network for a few minutes, check every payment to the atom, clean up. Exits with 0 if all hold."""
     _require_database()
@@ -84,7 +90,7 @@ def demo(  # noqa: PLR0913
     if (path / "local").exists():
         raise Rejected(f"{path} is in use: a demo needs an empty folder", folder=str(path))
     server = parse_upstream(upstream, upstream_model)
-    options = demonstration.Options(path, calls, server, keep or folder is not None, json_file)
+    options = demonstration.Options(path, calls, server, token, keep or folder is not None, json_file)
     demonstration.play(context.obj, options)
 
 

@@ -49,8 +49,9 @@ behind it, and settled on chain.
 payment. [cyan]tollway up[/] leaves one running; then [cyan]tollway consumer call
 @wanda/customer-service "My lamp arrived broken!" -w alice[/] pays for a call.
 
-Amounts are AIC, such as 12.5, or atoms, such as 1500atoms (1 AIC = 1,000,000,000 atoms). Every command has
-[cyan]--help[/] and [cyan]--json[/]; commands that move money ask first, unless [cyan]--yes[/].
+Amounts are in the settlement token, such as 12.5, or in atoms, its last decimal place, such as
+1500atoms. Every command has [cyan]--help[/] and [cyan]--json[/]; commands that move money ask first, unless
+[cyan]--yes[/].
 """
 
 

@@ -235,7 +235,7 @@ def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
 
 def name_for(path: Path) -> str:
     """A name for a model of this wallet, from its file's or folder's."""
-    return f"@{here().wallet}/{re.sub(r'[^a-z0-9._-]', '-', path.stem.lower())}"
+    return f"@{here().wallet}/{names.part_of(path.stem)}"
 
 
 def show_model(facts: dict[str, Any], name: str) -> None:
@@ -324,7 +324,7 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
 @app.command("sell")
 def sell(
     model: Model,
-    price: Annotated[str, Option("--price", help="12.5 (AIC) or 1500atoms.")],
+    price: Annotated[str, Option("--price", help="12.5 or 1500atoms.")],
     to: Annotated[str | None, Option("--to", help="The only buyer: a wallet or 0x address. Default: anybody.")] = None,
     days: Annotated[int, Option("--days", min=1, max=365, help="Days in which it can be bought.")] = 7,
     agreement: Agreement = None,
@@ -357,7 +357,7 @@ def withdraw_offer(model: Model) -> None:
 @app.command("buy")
 def buy(
     model: Model,
-    at_most: Annotated[str, Option("--at-most", help="The most you pay: 12.5 (AIC) or 1500atoms.")],
+    at_most: Annotated[str, Option("--at-most", help="The most you pay: 12.5 or 1500atoms.")],
     agreement: Agreement = None,
 ) -> None:
     """Buy a model that its owner offers. It is yours in the transaction that pays for it, or nothing is paid.

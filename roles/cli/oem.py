@@ -90,7 +90,7 @@ def check_smaller(child: Model, parents: list[Model], relation: str) -> None:
     Files are compared by their bytes; where one has none, memory.
     """
     if child.memory_mb is None:
-        raise Rejected(f"{child.name} does not say what memory it needs: add --memory-mb, or give its files ")
+        raise Rejected(f"{child.name} does not say what memory it needs: add --memory-mb, or give its files")
     for parent in parents:
         ours, theirs, unit = child.size_bytes, parent.size_bytes, "bytes"
         if ours is None or theirs is None:

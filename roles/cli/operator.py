@@ -58,7 +58,9 @@ def deploy(
     epoch_seconds: Annotated[
         int, Option(help="Seconds in an epoch, during which bids do not change.", min=1, max=31_536_000)
     ] = 3_600,
-    token: Annotated[str | None, Option(help="Address of the settlement token; default: a new AICoin.")] = None,
+    token: Annotated[
+        str | None, Option(help="Address of the settlement token, such as USDC (recommended); default: a new AICoin.")
+    ] = None,
     treasury: Annotated[
         str | None, Option(help="Earns the protocol's fee; not an operator. A wallet or 0x address; default: yours.")
     ] = None,
@@ -77,7 +79,7 @@ def deploy(
 
 @app.command("open-lane")
 def open_lane(  # noqa: PLR0913
-    bond: Annotated[str, Option(help="The lane's bond: 12.5 (AIC) or 1500atoms.")] = "1000",
+    bond: Annotated[str, Option(help="The lane's bond: 12.5 or 1500atoms.")] = "1000",
     window: Annotated[
         int, Option(help="Seconds in which a batch can be challenged, at least.", min=1, max=MAX_WINDOW_SECONDS)
     ] = 86_400,

@@ -40,6 +40,7 @@ add_providers_order(app)
 ServedAsk = Annotated[
     list[str] | None, Option("--ask", help="Your price of each model: METER=ATOMS, such as call=1000. Repeat it.")
 ]
+Stake = Annotated[str | None, Option("--stake", help="Stake up to this first: 1 or 1500atoms.")]
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
 Realm = Annotated[str, Option(help="Serve the members of this realm only: 0xOWNER/NAME. Default: everybody.")]
@@ -92,6 +93,7 @@ def import_server(  # noqa: PLR0913
     ask: Ask = None,
     ratio: Annotated[str, Option("--ratio", help="As their maker, this share of the price on top: 10%.")] = "0ppm",
     only: Annotated[list[str] | None, Option("--only", help="A model, as the server calls it. Repeat it.")] = None,
+    stake: Stake = None,
     task: Annotated[str, Option("--task", help="What they do. Default: text-generation, or other for tensors.")] = "",
     version: maker.Version = "1.0.0",
     license: maker.License = "Apache-2.0",
@@ -108,13 +110,14 @@ def import_server(  # noqa: PLR0913
     the server calls it; gateways call it as the server does. Offers are valid for two epochs: repeat the command, or
     keep a node in front of the server (`provider serve --upstream`), which renews them and signs every answer.
 
-    Example: tollway provider import http://127.0.0.1:11434/v1 --under acme --ask output_token=4000000 -w me
+    Example: tollway provider import http://127.0.0.1:11434/v1 --under acme --ask output_token=4000000 --stake 1 -w me
     """
     from roles.node import serve as node_serve
 
     terms = node_serve.Terms(tier, capacity, here().realm(realm), slo_ms, output_limit, memory).checked()
     asks = payees.parse_bid(ask, "0ppm")
     share = payees.parse_bid(None, ratio)
+    atoms = amounts.parse_some(stake) if stake is not None else 0
     payees.warn(Role.compute, asks)
     server, plans = imports.choose(under, url, version, only or [])
     meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
@@ -126,7 +129,7 @@ def import_server(  # noqa: PLR0913
         )
         return described.document([], served)
 
-    imports.run(imports.Sale(describe, asks, share, terms), under, server, plans)
+    imports.run(imports.Sale(describe, asks, share, terms, atoms), under, server, plans)
 
 
 @app.command("withdraw")
@@ -163,7 +166,7 @@ def serve(  # noqa: PLR0913
         list[str] | None, Option("--upstream", help="@org/name=URL: a server to sell; of several models, URL#MODEL.")
     ] = None,
     ask: ServedAsk = None,
-    stake: Annotated[str | None, Option("--stake", help="Stake up to this first: 1 (AIC) or 1500atoms.")] = None,
+    stake: Stake = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Port to listen on; 0: any free one.", min=0, max=65_535)] = 0,
     public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
@@ -208,9 +211,7 @@ def enter(models: Sequence[str], ask: list[str] | None, stake: str | None, realm
     subjects = [here().resolve(name, realm) for name in models]
     said = f"stake up to {amounts.format(atoms)}, bid {payees.describe(bid)} for {', '.join(models)}"
     output.confirm(f"{said}, and serve as {here().wallet}?")
-    chain = transactions.chain(here())
-    if (missing := atoms - chain.stake(here().account)[0]) > 0:
-        payees.add_stake(missing)
+    payees.stake_up_to(atoms)
     for subject in subjects if bid != Bid() else ():
         payees.bid_once(subject, Role.compute, bid)
 

@@ -23,7 +23,7 @@ def create(
     name: Name,
     light: Annotated[bool, Option("--light", help="Fast, weak encryption: for test money only.")] = False,
     aic: Annotated[
-        str | None, Option("--faucet", help="Test AIC for it, as by `wallet faucet`: 12.5 (AIC) or 1500atoms.")
+        str | None, Option("--faucet", help="Test money for it, as by `wallet faucet`: 12.5 or 1500atoms.")
     ] = None,
 ) -> None:
     """Create a wallet: a new random key, encrypted with a password.
@@ -73,16 +73,16 @@ def show(name: Name) -> None:
 
 @app.command("balance")
 def balance(name: Annotated[str | None, Argument(help=PARTY)] = None) -> None:
-    """Show what a wallet holds on chain: AIC, and ETH for gas."""
+    """Show what a wallet holds on chain: settlement tokens, and ETH for gas."""
     party = _party(name)
     held, wei = transactions.chain(here()).balance(party), transactions.chain(here()).ether(party)
     eth = f"{wei // 10**18}.{wei % 10**18 // 10**12:06d}"
-    output.show({"address": to_hex(party), "aic": amounts.format(held), "atoms": str(held), "eth": eth})
+    output.show({"address": to_hex(party), "holds": amounts.format(held), "atoms": str(held), "eth": eth})
 
 
 @app.command("send")
 def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: Amount) -> None:
-    """Send AIC on chain.
+    """Send settlement tokens on chain.
 
     Example: tollway wallet send bob 12.5 -w alice
     """
@@ -95,7 +95,7 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
 
 @app.command("faucet")
 def faucet(amount: Amount = "1000", to: Annotated[str | None, Option(help=PARTY)] = None) -> None:
-    """Get test AIC, and ETH for gas, from the treasury of your local network."""
+    """Get test money, and ETH for gas, from the treasury of your local network."""
     atoms, party = amounts.parse_some(amount), _party(to)
     sent = transactions.endow(here(), party, atoms)
     output.show({"received": amounts.format(atoms), "by": to_hex(party), **sent})

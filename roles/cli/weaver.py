@@ -39,7 +39,7 @@ add_owners_order(app, Role.weaver)
 
 @app.command("bond")
 def bond(amount: Amount) -> None:
-    """Deposit AIC that pays the finished sub-calls when a run of your all-or-nothing workflows fails."""
+    """Deposit the money that pays the finished sub-calls when a run of your all-or-nothing workflows fails."""
     atoms = amounts.parse_some(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} as the bond of its workflows?")
     status = deposits.deposit(here(), atoms, 60)

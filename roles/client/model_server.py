@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ledger.core.catalog import names
+from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import check_depth
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.client.gateway import checked_url
@@ -32,8 +33,8 @@ MAX_SECONDS = 20
 """Of all questions together, however slowly each byte comes."""
 MAX_MODELS = 1_000
 MAX_NAME = 200
-MAX_TENSORS, MAX_DIMENSIONS, MAX_SIZE = 64, 16, 2**53 - 1
-"""Of a model's inputs or outputs; of one of them; of one dimension, which JSON must hold exactly."""
+MAX_SIZE = 2**53 - 1
+"""Of one dimension of a tensor, which JSON must hold exactly."""
 SHOWN = 5
 """Names of models that an error lists."""
 MAX_AT_ONCE = 8
@@ -272,14 +273,16 @@ def _shapes(said: Json) -> list[dict[str, Json]]:
 def _shape(row: Json) -> dict[str, Json]:
     tensor = row if isinstance(row, dict) else {}
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
-    if not _is_name(name):
+    if not isinstance(name, str):
         raise Odd("the server names a tensor by something that is no name")
     if datatype not in DATATYPES:
-        raise Odd(f"the tensor {name!r} has a type that is none of {', '.join(DATATYPES)}")
-    sizes = shape if isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS else [None]
-    if not all(type(size) is int and -1 <= size <= MAX_SIZE for size in sizes):
-        raise Odd(f"the shape of the tensor {name!r} is not a list of at most {MAX_DIMENSIONS} sizes")
-    return {"name": name, "datatype": datatype, "shape": sizes}
+        raise Odd(f"the tensor {name[:40]!r} has a type that is none of {', '.join(DATATYPES)}")
+    if not isinstance(shape, list) or not all(type(size) is int and -1 <= size <= MAX_SIZE for size in shape):
+        raise Odd(f"the shape of the tensor {name[:40]!r} is not a list of sizes")
+    try:
+        return Tensor(name, datatype, tuple(shape)).document
+    except Rejected as rejected:
+        raise Odd(rejected.message) from rejected
 
 
 def choose(server: ModelServer, known: Sequence[Served], wanted: str) -> Served:

@@ -25,8 +25,9 @@ from roles.local import actors, checks, control, isolation, network
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, SERVICE
 from roles.local.console import DemoConsole
 from roles.local.consumer import QUESTIONS, Answer, Consumer, load_openai
+from roles.local.folder import Token
 from roles.local.scenario import WINDOW_SECONDS, Scenario, gateway_url
-from roles.wallet import api_keys, keystore
+from roles.wallet import api_keys, home, keystore
 
 DEPOSIT = "20"
 PACE = network.Pace(batch_seconds=300, window_seconds=WINDOW_SECONDS)
@@ -43,6 +44,7 @@ class Options:
     folder: Path
     calls: int
     upstream: str | None
+    token: Token
     keep: bool
     json_file: Path | None
 
@@ -52,6 +54,7 @@ def play(ask: Callable[[str], Any], options: Options) -> None:
     load_openai()
     console, keep = DemoConsole(ask), options.keep
     with network.living_in(options.folder) as folder:
+        home.write_private(folder.path / "token", options.token)
         demo = Demo(folder, console, options.upstream, PACE, calls=options.calls)
         try:
             demo.run()

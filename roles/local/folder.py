@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from roles.wallet import home
@@ -26,6 +27,13 @@ TOOLS = Path(sys.prefix) / "bin"
 PORTS = range(20_000, 32_000)
 """Candidates, below those a kernel gives to outgoing connections: a port must still be free when its component
 restarts."""
+
+
+class Token(StrEnum):
+    """What a local network settles in."""
+
+    aic = "aic"
+    usdc = "usdc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,11 @@ class NetworkFolder:
         if not path.exists():
             home.write_private(path, secrets.token_hex(32))
         return path.read_text()
+
+    def note(self, name: str) -> str:
+        """What was chosen when the network was made, such as its `token` or its `upstream`: "" if nothing was."""
+        path = self.path / name
+        return path.read_text() if path.exists() else ""
 
     def want(self, component: Component) -> None:
         """Have a component run. The same again changes nothing; another definition restarts it."""

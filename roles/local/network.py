@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ledger import deployments
-from ledger.chain.deploy import Parameters, deploy
+from ledger.chain.deploy import Parameters, deploy, put_token
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.cli.context import here
 from roles.local import actors, control, isolation
-from roles.local.folder import TOOLS, Component, NetworkFolder
+from roles.local.folder import TOOLS, Component, NetworkFolder, Token
 from roles.wallet import home, keystore, transactions
 from roles.wallet.home import Network
 
@@ -26,6 +26,8 @@ CHAIN_ID = 31337
 TREASURY_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 """The first account of every Anvil: public, with money on local chains only."""
 EPOCH_SECONDS = 3_600
+
+USDC_CONTRACT = "test/LocalUsdc"
 SERVERS = ("postgres", "redis", "chain")
 LEDGER = ("worker", "beat", "gateway")
 
@@ -71,7 +73,8 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
         keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
     treasury = Signer(bytes.fromhex(TREASURY_KEY))
     rpc = rpc_url(folder)
-    deployment = deploy(rpc, treasury, Parameters(EPOCH_SECONDS), deployment_file(folder).parent)
+    token = put_token(rpc, treasury, USDC_CONTRACT) if folder.note("token") == Token.usdc else None
+    deployment = deploy(rpc, treasury, Parameters(EPOCH_SECONDS, token), deployment_file(folder).parent)
     deployments.save(deployment)
     known = Network(f"http://{LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder)))
     home.write_private(home.home() / "network.json", json.dumps(asdict(known)))
@@ -105,7 +108,7 @@ def ledger(folder: NetworkFolder, lane: Lane, pace: Pace) -> None:
         "GATEWAY_RPC_HINT": rpc_url(folder),
         "GATEWAY_PUBLIC_URL": f"http://{LOCALHOST}:{folder.port('gateway')}",
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
-        "GATEWAY_LEASE_ATOMS": "200000000",
+        "GATEWAY_LEASE_ATOMS": str(deployments.load(deployment_file(folder)).currency.one // 5),
         "GATEWAY_BOOK_SECONDS": "0.5",
         "GATEWAY_METERED_ANSWER_BYTES": "65536",
     }

@@ -13,7 +13,7 @@ from roles.client.gateway import checked_url
 from roles.local import actors, control, network
 from roles.local.actors import CONSUMER, OPERATOR, PROVIDERS, SERVICE
 from roles.local.console import DemoConsole
-from roles.local.folder import NetworkFolder
+from roles.local.folder import NetworkFolder, Token
 from roles.wallet import home, keystore, transactions
 
 WINDOW_SECONDS = 3_600
@@ -65,13 +65,14 @@ class Scenario:
         self.console.run(f"weaver show {SERVICE} --wallet {actors.WEAVER}")
 
 
-def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) -> None:
+def bring_up(ask: Callable[[str], Any], upstream: str | None, token: Token | None, *, quiet: bool) -> None:
     """Start the network of this home. The first time, also run the scenario and give the consumer money and a key.
 
     After an interruption the scenario starts again from its first step.
     """
     with network.living_in(home.home()) as folder, control.stopped_on_failure(folder):
         check_upstream(folder, upstream)
+        check_token(folder, token)
         if (folder.path / "settled_in").exists():
             control.start(folder)
             control.wait(folder, network.SERVERS)
@@ -95,11 +96,18 @@ def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) ->
 
 def check_upstream(folder: NetworkFolder, upstream: str | None) -> None:
     """Rejected when a network that has no upstream is to get one: what it sells was registered with its weights."""
-    known = folder.path / "upstream"
     if not (folder.path / "settled_in").exists():
-        home.write_private(known, upstream or "")
-    elif upstream is not None and not (known.exists() and known.read_text()):
+        home.write_private(folder.path / "upstream", upstream or "")
+    elif upstream is not None and not folder.note("upstream"):
         raise Rejected("this network was made without an upstream: tollway down --forget, then this again")
+
+
+def check_token(folder: NetworkFolder, token: Token | None) -> None:
+    """Rejected when a network is to settle in another token than it does: its contracts are made for one."""
+    if not (folder.path / "settled_in").exists():
+        home.write_private(folder.path / "token", token or Token.aic)
+    elif token is not None and token != (made := folder.note("token") or Token.aic):
+        raise Rejected(f"this network settles in {made}: tollway down --forget, then this again", token=token)
 
 
 def missing_models() -> list[str]:

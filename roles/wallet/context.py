@@ -6,15 +6,17 @@ Each value comes from the option, else from the environment, else from the file 
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from ledger.core.catalog import realms
+from ledger.core.values.atoms import Currency
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from roles.client.gateway import GatewayClient, Json, checked_url, segment
-from roles.wallet import api_keys, home, keystore, signing
+from roles.wallet import api_keys, home, keystore, signing, transactions
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ class Context:
             raise Rejected("this gateway is a private grid: there is no chain to talk to")
         return checked_url(str(url))
 
+    @cached_property
+    def currency(self) -> Currency:
+        """What amounts are in: the settlement token of this network, AIC where there is none yet or no chain."""
+        return transactions.currency(self)
+
     @property
     def domain(self) -> Domain:
         fields = self.lane["domain"]
@@ -155,6 +162,10 @@ class Context:
             with suppress(Rejected):
                 return cid_digest(str(self.gateway_in(realm).get(f"/v1/models/{segment(text)}")["cid"]))
         return cid_digest(str(self.gateway.get(f"/v1/models/{segment(text)}")["cid"]))
+
+
+current: ContextVar[Context | None] = ContextVar("current", default=None)
+"""The context of the command that runs."""
 
 
 @lru_cache(maxsize=8)

@@ -28,7 +28,7 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
     lane, signer, chain = context.lane_id, context.signer, transactions.chain(context)
     transactions.check_balance(context, atoms)
     signed = Authorization(lane, signer.address, atoms, 0, good_until(context), Digest(os.urandom(32)))
-    signature = signing.deposit_authorization(signer, chain.token_domain(), signed)
+    signature = signing.deposit_authorization(signer, chain.deployment.token_domain, signed)
     window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
     whose = {"account": to_hex(signed.account), "amount": str(signed.amount), "salt": to_hex(signed.salt)}
     said = context.gateway.post("/v1/deposits", {**whose, **window, "signature": to_hex(signature)})

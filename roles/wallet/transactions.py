@@ -12,12 +12,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger import deployments
+from ledger.core.values.atoms import AIC, Currency
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Signer
@@ -85,7 +86,7 @@ def send(context: Context, call: Call, *, wei: int = 0, signer: Signer | None = 
 
 
 def check_balance(context: Context, atoms: int) -> None:
-    """Rejected when the wallet has less AIC than this: before anything is signed, and with what is missing."""
+    """Rejected when the wallet holds less than this: before anything is signed, and with what is missing."""
     held = chain(context).balance(context.account)
     if held < atoms:
         facts = {"held": str(held), "needed": str(atoms), "short": str(atoms - held), "wallet": context.wallet}
@@ -94,13 +95,13 @@ def check_balance(context: Context, atoms: int) -> None:
 
 
 def allow(context: Context, spender: Address, atoms: int) -> None:
-    """Let a contract take this much of the wallet's AIC. Rejected when it has less."""
+    """Let a contract take this much of the wallet's tokens. Rejected when it has less."""
     check_balance(context, atoms)
     send(context, chain(context).calls.approve(spender, atoms))
 
 
 def endow(context: Context, party: Address, atoms: int) -> dict[str, object]:
-    """AIC, and ETH for gas where it has little, from the treasury wallet of a local network."""
+    """Tokens, and ETH for gas where it has little, from the treasury wallet of a local network."""
     signer = keystore.unlock(keystore.TREASURY)
     if chain(context).ether(party) < GAS_MONEY_WEI // 2:
         send(context, (party, b""), wei=GAS_MONEY_WEI, signer=signer)
@@ -121,11 +122,7 @@ def chain_id(context: Context) -> int:
 
 def chain(context: Context) -> Chain:
     """The chain the command talks to, with this deployment's contracts. Without a file the gateway says where."""
-    known = deployment(context)
-    missing = [one.name for one in fields(Deployment) if one.name not in known]
-    if missing:
-        raise Rejected(f"this deployment has no {', '.join(missing).replace('_', ' ')}")
-    return _chain(context.rpc_url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
+    return _chain(context.rpc_url, deployments.of(deployment(context)))
 
 
 def deployment(context: Context) -> dict[str, Any]:
@@ -135,6 +132,20 @@ def deployment(context: Context) -> dict[str, Any]:
     named = os.environ.get("TOLLWAY_DEPLOYMENT") or ours
     file = Path(named) if named else deployments.path(chain_id(context))
     return dict(json.loads(file.read_text()) if named or file.exists() else context.lane["deployment"])
+
+
+def currency(context: Context) -> Currency:
+    """What amounts are in: the settlement token of the chain or the gateway that the command names, else of this home's
+    network. AIC on a private grid, and where no network is named.
+    """
+    named, known = context.gateway_url or os.environ.get("TOLLWAY_GATEWAY"), home.network()
+    if not named and (context.rpc or os.environ.get("TOLLWAY_RPC_URL") or os.environ.get("TOLLWAY_DEPLOYMENT")):
+        facts = deployment(context)
+    elif named and not (known and known.gateway == context.url):
+        facts = context.lane["deployment"]
+    else:
+        facts = json.loads(Path(known.deployment).read_text()) if known else {}
+    return deployments.of(facts).currency if facts else AIC
 
 
 @lru_cache(maxsize=4)

@@ -15,13 +15,14 @@ import httpx
 import pytest
 
 from ledger.core.catalog import realms
+from ledger.core.catalog.bids import Role
 from ledger.core.catalog.exports import Format
 from ledger.core.values.documents import digest
-from ledger.core.values.ids import cid, to_hex
+from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Node, dying, streaming
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import DOMAIN, PROVIDER, Running, World, a_model, a_realm, a_signer
+from tests.gateway.world import DOMAIN, MAKER, PROVIDER, Running, World, a_model, a_realm, a_signer
 
 ACME, RIVAL = a_signer("acme"), a_signer("rival")
 MEMBER, HOLDER = a_signer("a member"), a_signer("a holder of a token")
@@ -378,3 +379,50 @@ def test_nobody_hides_anothers_model_by_an_offer_that_serves_nothing(grid: Grid)
     assert stranger.post("/v1/offers", json=offer).status_code == 201
     eventually(lambda: OTHER in grid.gateway.gateway.catalog.inside)
     assert stranger.get("/v1/models/@acme/new").status_code == 200
+
+
+def known(grid: Grid, subject: Digest, name: str) -> bool:
+    """Whether outsiders see a model, once the gateway has loaded all that was published so far."""
+    marker = f"@acme/{time.time_ns()}"
+    grid.world.publish(a_model(marker))
+    eventually(lambda: grid.gateway.http.get(f"/v1/models/{marker}").status_code == 200)
+    seen = {
+        grid.gateway.http.get(f"/v1/{path}").status_code for path in (f"models/{name}", f"documents/{cid(subject)}")
+    }
+    assert len(seen) == 1, seen
+    return seen == {200}
+
+
+def an_own_model(grid: Grid, name: str) -> Digest:
+    """A model of the realm's owner."""
+    grid.admit(MEMBER, PROVIDER)
+    subject = grid.world.publish(a_model(name, owner=did(0, ACME.address)))
+    grid.world.bid(subject, Role.maker, ACME.address, 100_000)
+    return subject
+
+
+def test_a_stranger_that_serves_a_realms_own_model_outside_shows_it_to_nobody(grid: Grid) -> None:
+    subject = an_own_model(grid, "@inner/own")
+    grid.world.serve(subject, grid.inner.url, realm=REALM)
+    assert not known(grid, subject, "@inner/own")
+    grid.world.serve(subject, grid.inner.url, {"call": "1"}, RIVAL)
+    assert not known(grid, subject, "@inner/own")
+    assert grid.gateway.chat(grid.keys[MEMBER.address], "@inner/own", header_tollway_realm=REALM).status_code == 200
+    grid.world.serve(subject, grid.inner.url, provider=ACME)
+    assert known(grid, subject, "@inner/own"), "its owner serves it to everybody"
+
+
+def test_a_realm_of_its_owner_takes_no_model_from_who_served_it_before(grid: Grid) -> None:
+    subject = an_own_model(grid, "@inner/sold")
+    grid.world.serve(subject, grid.inner.url, provider=RIVAL)
+    assert known(grid, subject, "@inner/sold")
+    grid.world.serve(subject, grid.inner.url, realm=REALM)
+    assert known(grid, subject, "@inner/sold")
+
+
+def test_a_realm_of_others_keeps_no_model_from_who_serves_it_outside(grid: Grid) -> None:
+    subject = grid.world.publish(a_model("@acme/new"))
+    grid.world.realm(RIVAL, MAKER, PROVIDER)
+    grid.world.serve(subject, "http://127.0.0.1:9", realm=OTHER)
+    grid.world.serve(subject, grid.inner.url, provider=ACME)
+    assert known(grid, subject, "@acme/new")

@@ -35,6 +35,7 @@ BROKEN = {
     "/v1/lane",
     "/v1/models",
     "/v1/models/{name}",
+    "/v1/models/{name}/exports/{format}",
     "/v1/quote",
     "/v1/receipts",
     "/v1/receipts/{receipt_id}",

@@ -159,7 +159,7 @@ async def test_a_node_behind_a_tunnel_serves_plain_and_streamed(world: World, no
     world.deposit(consumer.address, 10**6)
     key = await asyncio.to_thread(gateway.key, consumer)
     unreached = await asyncio.to_thread(gateway.chat, key)
-    assert unreached.status_code == 502
+    assert unreached.status_code == 503
     tunnel = Tunnel(gateway.url, node.url, Identity(PROVIDER, DOMAIN, PRIVATE_LANE, "home", [cid(subject)]))
     task = asyncio.create_task(tunnel.run())
     try:

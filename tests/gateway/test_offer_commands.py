@@ -91,7 +91,7 @@ def test_of_several_models_one_is_named(iris: Digest, gateway: Running, run: Run
 
 
 def test_a_server_that_only_gateways_reach_is_offered_by_its_name_there(
-    iris: Digest, gateway: Running, run: Run, capsys: pytest.CaptureFixture[str]
+    iris: Digest, gateway: Running, run: Run
 ) -> None:
     assert run(f"provider offer @acme/iris --url {DEAD}#b -w dora")["served_as"] == "b"
 
@@ -122,5 +122,6 @@ def test_a_key_is_not_shown_to_a_server_that_wants_none(
 def test_a_chat_server_is_offered_by_its_own_name_for_the_model(world: World, gateway: Running, run: Run) -> None:
     subject = world.publish(a_model("@acme/talk"))
     world.bid(subject, Role.maker, MAKER.address, 100_000)
+    eventually(lambda: gateway.http.get("/v1/models/@acme/talk").status_code == 200)
     with serving(answering()) as server:
         assert run(f"provider offer @acme/talk --url {server.url}/v1 -w dora")["served_as"] == "m"

@@ -54,10 +54,8 @@ from tests.gateway.nodes import Node, answering, dying
 from tests.gateway.test_private_grid import work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import (
-    CHAIN,
     DOMAIN,
     PROVIDER,
-    TOKEN,
     Running,
     Signing,
     World,
@@ -956,7 +954,7 @@ def test_a_deposit_is_stored_when_its_account_signed_it(engine: Engine, postgres
     world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
     world.open_lane()
     gateway, payer = world.gateway(), a_signer("payer")
-    token = Domain(CHAIN, TOKEN, gateway.gateway.settings.token_name, gateway.gateway.settings.token_version)
+    token = a_deployment().token_domain
     until = int(time.time()) + 3_600
 
     def deposit(amount: int, signature: bytes | None = None) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,8 @@ from eth_account import Account
 from sqlalchemy import Engine
 from x402 import x402Client
 from x402.client_base import SpendControlAsset
-from x402.http.clients.httpx import x402HttpxClient
+from x402.http.clients.httpx import PaymentError, x402HttpxClient
+from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from ledger.core.values.ids import PRIVATE_LANE, Address, to_hex
@@ -25,13 +28,20 @@ from tests.gateway.nodes import Node, streaming
 from tests.gateway.world import CHAIN, TOKEN, Running, World, a_deployment
 
 PRICE = 115
+BASE_SEPOLIA = "eip155:84532"
 BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
 
 
 @pytest.fixture
 def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
     """A lane of a chain, with a worker that credits inbox payments as soon as it sees them."""
-    world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
+    with a_lane(engine, postgres_url, node, save(a_deployment(), tmp_path)) as world:
+        yield world
+
+
+@contextmanager
+def a_lane(engine: Engine, postgres_url: str, node: Node, deployment: Path) -> Iterator[World]:
+    world = World(engine, postgres_url, deployment=deployment)
     world.open_lane()
     world.a_model_at(node.url)
     stop = threading.Event()
@@ -85,6 +95,36 @@ async def test_a_stock_client_pays_is_served_and_keeps_the_rest(chain: World) ->
     assert (shown["success"], shown["payer"], shown["network"]) == (True, to_hex(payer), f"eip155:{CHAIN}")
     [signed] = chain.receipts_of(payer)
     assert signed.receipt.charge == PRICE
+
+
+async def test_a_client_as_it_comes_pays_where_the_lane_settles_in_usdc(
+    engine: Engine, postgres_url: str, node: Node, tmp_path: Path
+) -> None:
+    [usdc] = DEFAULT_ASSETS[BASE_SEPOLIA]
+    token: dict[str, Any] = {"token": usdc["asset"].lower(), "token_name": usdc["name"], "token_version": usdc["version"]}
+    token |= {"token_symbol": usdc["symbol"], "token_decimals": usdc["decimals"]}
+    deployment = save(a_deployment(chain_id=int(BASE_SEPOLIA.partition(":")[2]), **token), tmp_path)
+    with a_lane(engine, postgres_url, node, deployment) as world:
+        account = Account.create()
+        client = x402Client()
+        client.register(BASE_SEPOLIA, ExactEvmScheme(account))
+        response = await pay(world.gateway(), client)
+        assert response.status_code == 200, response.text
+        [signed] = world.receipts_of(Address(bytes.fromhex(account.address[2:])))
+        assert signed.receipt.charge == PRICE
+
+
+async def test_a_client_that_rejects_the_token_pays_after_the_line_that_the_402_says(chain: World) -> None:
+    gateway = chain.gateway()
+    client = x402Client()
+    client.register(f"eip155:{CHAIN}", ExactEvmScheme(Account.create()))
+    with pytest.raises(PaymentError, match="only default assets"):
+        await pay(gateway, client)
+    said = gateway.http.post("/v1/chat/completions", json=BODY).json()["error"]["message"]
+    [line] = re.findall(r"client\.set_spend_controls\((.*?)\), ", said)
+    client.set_spend_controls(json.loads(line))
+    response = await pay(gateway, client)
+    assert response.status_code == 200, response.text
 
 
 async def test_the_answer_to_a_paid_call_streams(chain: World, node: Node) -> None:

@@ -71,7 +71,7 @@ def a_signer(name: str) -> Signer:
 MAKER, PROVIDER, OPERATOR, WEAVER = (a_signer(name) for name in ("maker", "provider", "operator", "weaver"))
 
 
-def a_deployment(**chosen: int) -> Deployment:
+def a_deployment(**chosen: int | str) -> Deployment:
     """The contracts of a chain, as far as a gateway can tell."""
     known = {"settlement": SETTLEMENT, "token": TOKEN, "treasury": Address(b"\x33" * 20)}
     names = ("consumers", "keys", "questions", "referee", "price_judge", "stake_vault", "bid_book", "registry")
@@ -80,8 +80,9 @@ def a_deployment(**chosen: int) -> Deployment:
     numbers = {"epoch_seconds": EPOCH_SECONDS, "freeze_seconds": 0, "exit_notice_seconds": 0, "day_seconds": 86_400}
     numbers |= {"min_bond_atoms": 1, "max_leverage": 4, "min_window_seconds": 1, "min_answer_seconds": 1}
     numbers |= {"question_floor_wei": 1, "data_fee_wei": 0, "name_stake_atoms": 1, "block": 0}
-    values: dict[str, Any] = {**addresses, **numbers, **chosen}
-    return Deployment(CHAIN, **values)
+    names_of_token = {"token_name": "AI Coin", "token_version": "1", "token_symbol": "AIC", "token_decimals": 9}
+    values: dict[str, Any] = {"chain_id": CHAIN, **addresses, **numbers, **names_of_token, **chosen}
+    return Deployment(**values)
 
 
 def epoch_now() -> int:

@@ -46,11 +46,11 @@ class Person:
 
 
 @contextmanager
-def settled_in(home: Path) -> Iterator[Person]:
+def settled_in(home: Path, *options: str) -> Iterator[Person]:
     """A person who typed `tollway up`, and whose network is stopped afterwards."""
     person = Person(home)
     try:
-        person.asks("up")
+        person.asks("up", *options)
         yield person
     finally:
         person.types("down", "--forget", "--yes")

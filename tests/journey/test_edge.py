@@ -91,7 +91,7 @@ def test_a_home_with_little_memory_serves_the_child_and_gets_the_long_inputs(set
         assert refused.returncode == 1, refused.stderr
         assert reason in " ".join(refused.stderr.split()), refused.stderr
     with pytest.raises(Rejected, match=f"{PARENT} needs 2 MB"):
-        run(f"provider offer {PARENT} --url http://127.0.0.1:9 --tier edge --memory-mb 1 --wallet hut")
+        run(f"provider offer {PARENT} --url http://127.0.0.1:9#emotion --tier edge --memory-mb 1 --wallet hut")
 
     both = [f"{folder}={name}" for name, folder in FOLDERS.items()]
     together = settled.types("provider", "serve", *both, *home[:3], "2", *home[4:])

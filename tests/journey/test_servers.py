@@ -144,8 +144,7 @@ def sold(settled: Person, program: Path, models: Path) -> Iterator[dict[str, Any
     with network.living_in(settled.home), mlserver(program, models) as url:
         run("wallet create iris --light")
         run("wallet faucet 20 --wallet iris")
-        run("provider stake 5 --wallet iris")
-        sale = f"provider import {url} --under iris --ask call=700 --ratio 5% --wallet iris"
+        sale = f"provider import {url} --under iris --ask call=700 --ratio 5% --stake 1 --wallet iris"
         first, again = run(sale), run(sale)
         network.advance(network.EPOCH_SECONDS)
         names = {row["model"] for row in first["sold"]}
@@ -185,10 +184,9 @@ def check_paid(answer: httpx.Response) -> None:
 def test_one_command_sells_a_scikit_learn_model_of_mlserver(sold: dict[str, Any]) -> None:
     by_name = {row["model"]: row for row in sold["first"]["sold"]}
     row = by_name["@iris/iris-flowers"]
-    assert (row["served_as"], row["done"]) == (
-        "Iris Flowers",
-        ["registered", "bid as maker", "bid as provider", "offered"],
-    )
+    assert row["served_as"] == "Iris Flowers"
+    assert row["sent"] == ["registration", "owner's bid", "provider's bid", "offer"]
+    assert (row["missing"], row["when"][:13]) == ([], "in force from")
     tensor = {"name": "flower", "datatype": "FP64", "shape": [2, 4], "data": [*SETOSA, *VIRGINICA]}
     answer = infer("@iris/iris-flowers", tensor)
     assert answer.status_code == 200, answer.text
@@ -197,8 +195,8 @@ def test_one_command_sells_a_scikit_learn_model_of_mlserver(sold: dict[str, Any]
 
 
 def test_selling_it_again_registers_and_bids_for_nothing(sold: dict[str, Any]) -> None:
-    assert [(row["model"], row["done"]) for row in sold["again"]["sold"]] == [
-        (row["model"], ["offered"]) for row in sold["first"]["sold"]
+    assert [(row["model"], row["sent"]) for row in sold["again"]["sold"]] == [
+        (row["model"], ["offer"]) for row in sold["first"]["sold"]
     ]
     assert sold["again"]["left_out"] == []
 

@@ -1,11 +1,15 @@
 """Amounts and ratios as people type and read them."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.core.values.errors import Rejected
+from ledger.deployments import save
 from roles.cli import amounts
+from tests.gateway.world import a_deployment
 from tests.rates import asks
 
 
@@ -31,6 +35,37 @@ def test_only_zero_is_shown_as_zero(atoms: int) -> None:
 @given(st.integers(10**5, 10**18))
 def test_a_shown_amount_can_be_typed_again(atoms: int) -> None:
     assert amounts.parse(amounts.format(atoms).replace(",", "").removesuffix(" AIC")) == atoms
+
+
+@pytest.fixture
+def dollars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person of a network that settles in a token of six decimals."""
+    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
+    file = save(a_deployment(token_symbol="USDC", token_decimals=6), tmp_path)
+    monkeypatch.setenv("TOLLWAY_DEPLOYMENT", str(file))
+
+
+@pytest.mark.usefixtures("dollars")
+@pytest.mark.parametrize(
+    ("typed", "atoms", "shown"),
+    [
+        ("12.5", 12_500_000, "12.5 USDC"),
+        ("0.000115usdc", 115, "0.000115 USDC"),
+        ("1500atoms", 1500, "0.0015 USDC"),
+        ("0.000099", 99, "99 atoms"),
+        ("1234USDC", 1_234_000_000, "1,234 USDC"),
+    ],
+)
+def test_amounts_are_in_the_token_of_the_deployment(typed: str, atoms: int, shown: str) -> None:
+    assert (amounts.parse(typed), amounts.format(atoms)) == (atoms, shown)
+    assert amounts.parse(amounts.typed(atoms)) == atoms
+
+
+@pytest.mark.usefixtures("dollars")
+@pytest.mark.parametrize(("text", "why"), [("3AIC", "not in USDC"), ("0.0000001", "USDC has 6 decimals")])
+def test_another_token_and_less_than_an_atom_are_refused(text: str, why: str) -> None:
+    with pytest.raises(Rejected, match=why):
+        amounts.parse(text)
 
 
 @pytest.mark.parametrize(("text", "ppm"), [("12.5%", 125_000), ("0.0001%", 1), ("300000ppm", 300_000), ("7", 7)])

@@ -14,7 +14,8 @@ ASKED_FOR = {
     "deposits.ask",  # `consumer withdraw` asks
     "deposits.deposit_directly",  # `consumer deposit` asks
     "deposits._receive",  # `consumer withdraw` and `escape` ask
-    "payees.send_bid",  # `bid` and `import` ask
+    "payees.add_stake",  # `stake`, `serve` and `import` ask
+    "payees.send_bid",  # `bid`, `register`, `derive`, `serve` and `import` ask
     "publication._register",  # `register`, `derive` and `publish` ask
     "publication.commit",  # who registers a model or an organisation asks
     "publication.register_organisation",  # `register`, `derive`, `publish` and `name` ask

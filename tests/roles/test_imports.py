@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.core.values.errors import Rejected
+from roles.cli import maker
 from roles.cli.shared import imports, servers
 from roles.client.model_server import CHAT, TENSORS, Served
 from roles.wallet import keystore
@@ -43,6 +45,11 @@ def test_each_model_gets_the_name_that_comes_nearest_to_its_own(published: dict[
         ("@acme/qwen-qwen3-8b", "register and sell"),
         ("@acme/a", "register and sell"),
     ]
+
+
+@pytest.mark.parametrize(("file", "name"), [("Iris (2).onnx", "@me/iris-2"), ("_iris", "@me/iris")])
+def test_a_file_gets_its_name_by_the_same_rule(file: str, name: str, published: dict[str, Any]) -> None:
+    assert maker.name_for(Path(file)) == name
 
 
 def test_what_cannot_be_sold_is_left_out_with_the_reason(published: dict[str, Any]) -> None:

@@ -380,7 +380,7 @@ consumer call @delta/dialog hi -w borea                  | 1 | tollway consumer 
 consumer call @delta/dialog hi -w alice --max-price 1atoms       | 1 | above the 1 allowed
 consumer call @delta/dialog hi -w alice --referral tr_x  | 1 | referral
 consumer infer @delta/dialog text=hi -w alice            | 1 | openai.chat/1
-consumer infer @south/emotion text -w alice              | 1 | NAME=TEXT
+consumer infer @south/emotion text -w alice              | 1 | write 'text=
 consumer infer @south/emotion nothing=x -w alice         | 1 | text
 consumer balance                                         | 1 | --wallet NAME
 consumer balance -w alcie                                | 1 | did you mean alice

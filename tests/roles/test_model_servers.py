@@ -155,10 +155,11 @@ def test_names_that_could_steer_a_terminal_or_fill_an_offer_are_left_out() -> No
     [
         [{"name": "a", "datatype": "BF16", "shape": [1]}],
         [{"name": CODES, "datatype": "FP32", "shape": [1]}],
+        [{"name": "x" * 129, "datatype": "FP32", "shape": [1]}],
         [{"name": "a", "datatype": "FP32", "shape": [1.5]}],
         [{"name": "a", "datatype": "FP32", "shape": [True]}],
         [{"name": "a", "datatype": "FP32", "shape": [-2]}],
-        [{"name": "a", "datatype": "FP32", "shape": [1] * 17}],
+        [{"name": "a", "datatype": "FP32", "shape": [1] * 9}],
         [{"name": "a", "datatype": ["FP32"], "shape": [1]}],
         [{"name": "a", "datatype": "FP32", "shape": [1]}] * 65,
         [7],

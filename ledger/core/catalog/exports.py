@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from ledger.core.values.atoms import CURRENCY, DECIMALS, Atoms
+from ledger.core.values.atoms import Atoms, Currency
 from ledger.core.values.documents import Document, Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
@@ -54,6 +54,7 @@ class Published:
     context_tokens: int | None
     ready: bool
     prices: Mapping[Meter, Atoms] | None
+    currency: Currency
 
     @property
     def is_workflow(self) -> bool:
@@ -105,25 +106,25 @@ def openrouter(one: Published) -> Json:
         "default_parameters": None,
         "supported_voices": None,
         "links": {"details": f"/v1/models/{one.name}"},
-        "currency": CURRENCY,
+        "currency": one.currency.symbol,
     }
 
 
-def openrouter_pricing(prices: Mapping[Meter, Atoms] | None) -> dict[str, str]:
+def openrouter_pricing(prices: Mapping[Meter, Atoms] | None, currency: Currency) -> dict[str, str]:
     """The settlement token's decimal price of one unit, by OpenRouter's names, where OpenRouter has US dollars.
 
     A price in a meter that OpenRouter has no name for is not said as if it were free.
     """
     known = prices or {}
     unsayable = any(price for meter, price in known.items() if meter not in _PRICED.values())
-    said = {name: _decimal(known[meter], meter) for name, meter in _PRICED.items() if known.get(meter)}
+    said = {name: _decimal(known[meter], meter, currency) for name, meter in _PRICED.items() if known.get(meter)}
     nothing = UNKNOWN_PRICE if unsayable or prices is None else "0"
     return {"prompt": nothing, "completion": nothing} | said
 
 
-def _decimal(price: Atoms, meter: Meter) -> str:
+def _decimal(price: Atoms, meter: Meter, currency: Currency) -> str:
     """The price of one unit in the settlement token, exactly."""
-    return format((Decimal(price) / meter.scale).scaleb(-DECIMALS).normalize(), "f")
+    return format((Decimal(price) / meter.scale).scaleb(-currency.decimals).normalize(), "f")
 
 
 def _modality(mode: str) -> str:
@@ -415,8 +416,8 @@ def _facts(one: Published, place: Place) -> Json:
         "model": one.name,
         "id": cid(one.id),
         "owner": one.owner,
-        "currency": CURRENCY,
-        "atoms_of_one": str(10**DECIMALS),
+        "currency": one.currency.symbol,
+        "atoms_of_one": str(one.currency.one),
         **({"asset": place.asset} if place.asset else {}),
         **({"price": prices} if one.prices is not None else {}),
         "quote": f"{place.url}/v1/quote",
@@ -429,9 +430,9 @@ def _price(one: Published) -> str:
     if not one.ready:
         return "It cannot be called now."
     if one.prices is None:
-        return f"POST /v1/quote says the price, in {CURRENCY}."
+        return f"POST /v1/quote says the price, in {one.currency.symbol}."
     said = [f"{price:,} atoms for {meter.scale:,} {_plural(meter)}" for meter, price in distinct(one.prices).items()]
-    return f"Price: {'; '.join(said) or 'nothing'}. {10**DECIMALS:,} atoms are 1 {CURRENCY}."
+    return f"Price: {'; '.join(said) or 'nothing'}. {one.currency.one:,} atoms are 1 {one.currency.symbol}."
 
 
 def _plural(meter: Meter) -> str:

@@ -151,5 +151,5 @@ def said(order: Sponsorship, name: str, end: str) -> str:
 
 
 def is_order(offer: Offer) -> bool:
-    """Whether an offer is an order to curators or for slots: it says nothing of where something is served."""
+    """Whether an offer is an order to curators or for slots. One that also says where it serves is not published."""
     return "curation" in offer.document or "promotion" in offer.document

@@ -1,6 +1,7 @@
-"""Money in whole atoms, ratios in whole ppm. 1 AIC = 10^9 atoms; every sum fits a signed 64-bit integer."""
+"""Money in whole atoms, ratios in whole ppm; every sum of atoms fits a signed 64-bit integer."""
 
 import re
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from ledger.core.values.errors import Rejected
@@ -10,8 +11,30 @@ Ppm: TypeAlias = int
 
 MAX_ATOMS = 2**63 - 1
 PPM = 1_000_000
-CURRENCY, DECIMALS = "AIC", 9
-"""The settlement token, and how many decimal places it has. An atom is the last of them."""
+MAX_DECIMALS = 9
+"""Of a token that can settle: 64 bits then count enough of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A settlement token as people read it: its symbol and its decimal places, the last of which is an atom."""
+
+    symbol: str
+    decimals: int
+
+    @property
+    def one(self) -> Atoms:
+        """The atoms of one whole."""
+        return int(10**self.decimals)
+
+    def decimal(self, amount: Atoms) -> str:
+        """`-12.500000000` of an amount, with all its places."""
+        whole, part = divmod(abs(amount), self.one)
+        return f"{'-' * (amount < 0)}{whole}" + (f".{part:0{self.decimals}d}" if self.decimals else "")
+
+
+AIC = Currency("AIC", 9)
+"""The token of a chain that chose no other, and what a private grid counts in."""
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 

@@ -1,5 +1,6 @@
 """Offers: where a provider serves a subject, as it signed it; and the encrypted credentials of its server."""
 
+import json
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete
@@ -32,6 +33,14 @@ class Stored:
     at: int
     since: int
     sponsors: bool = False
+
+    @property
+    def realm(self) -> str:
+        """The realm that it serves in, or ""."""
+        if b'"realm"' not in self.body:
+            return ""
+        realm: str = (json.loads(self.body).get("serve") or {}).get("realm", "")
+        return realm
 
 
 @dataclass(frozen=True, slots=True)

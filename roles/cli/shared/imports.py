@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.catalog import names
-from ledger.core.catalog.bids import LAPSING, Bid, Role
-from ledger.core.pricing.epochs import MAX_EPOCHS
+from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Digest, address, cid_digest, to_hex
 from roles.cli import amounts, output
 from roles.cli.context import here
-from roles.cli.shared import cells, payees, publication, servers
+from roles.cli.shared import payees, publication, readiness, servers
+from roles.cli.shared.readiness import Asked
 from roles.client import model_server
 from roles.client.gateway import Json
 from roles.client.model_server import ModelServer, Served
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 32
 """Of one import: each of them is several transactions."""
-RENEWED_EPOCHS = MAX_EPOCHS // 2
-"""A bid that lapses is renewed when it has no more than these left."""
 
 Describe = Callable[[str, Served], Document]
 """A model's document, from its Tollway name and what its server says of it."""
@@ -60,19 +58,22 @@ class Sale:
     asks: Bid
     share: Bid
     terms: "Terms"
+    stake: int
+    """Atoms that are staked first, unless this wallet has as much."""
 
     def question(self, organisation: str, chosen: Sequence[Plan], server: ModelServer) -> str:
         """What is asked before anything is done: everything that costs or is published."""
         new = sum(one.known is None for one in chosen)
-        parts = [f"sell {len(chosen)} models of {server.root} ({new} of them to be registered)"]
-        parts.append(f"for {payees.describe(self.asks)}")
+        parts = [f"sell {len(chosen)} models of {server.root}, {new} of them new, for {payees.describe(self.asks)}"]
         if self.share != Bid():
-            parts.append(f"and {payees.describe(self.share)} as their maker")
+            parts[-1] += f" and {payees.describe(self.share)} as their maker"
         if new and (stake := name_stake(organisation)):
-            parts.append(f"with a stake of {amounts.format(stake)} for the name @{organisation}")
+            parts.append(f"stake {amounts.format(stake)} for the name @{organisation}")
+        if self.stake:
+            parts.append(f"stake up to {amounts.format(self.stake)}")
         if server.key is not None:
-            parts.append(f"and {servers.key_is_given(server)}")
-        return " ".join(parts) + "?"
+            parts.append(servers.key_is_given(server))
+        return ", ".join(parts) + "?"
 
 
 def plan(organisation: str, version: str, found: Sequence[Served], only: Sequence[str]) -> list[Plan]:
@@ -139,33 +140,18 @@ def name_stake(organisation: str) -> int:
 
 
 def sell(sale: Sale, one: Plan, server: ModelServer) -> dict[str, Any]:
-    """Do what a plan says, as far as it is not done. The facts of it: what was done, and when it is in force."""
-    done: list[str] = []
+    """Do what a plan says, as far as it is not done; what was sent, and what the model still needs."""
+    sent: list[str] = []
     subject = one.known
     if subject is None:
         subject = cid_digest(str(publication.publish(sale.describe(one.name, one.served))["id"]))
-        done.append("registered")
-    entries = []
-    for role, bid, named in ((Role.maker, sale.share, "bid as maker"), (Role.compute, sale.asks, "bid as provider")):
-        first, is_new = stand(subject, role, bid)
-        entries.append(first)
-        done += [named] * is_new
+        sent.append("registration")
+    for role, bid, named in ((Role.maker, sale.share, "owner's bid"), (Role.compute, sale.asks, "provider's bid")):
+        if payees.bid_once(subject, role, bid):
+            sent.append(named)
     offered = servers.offer(subject, server, one.served, sale.terms)
-    done.append("offered")
-    starts = max(entries) * int(transactions.chain(here()).deployment.epoch_seconds)
-    in_force = max(starts, transactions.now(here()))
-    return {"model": one.name, **offered, "done": done, "when": f"from {cells.utc(in_force * 1000)} UTC"}
-
-
-def stand(subject: Digest, role: Role, bid: Bid) -> tuple[int, bool]:
-    """The epoch from which a bid of this wallet is in force, and whether it was placed now: unless it stood already."""
-    chain, party = transactions.chain(here()), here().account
-    last, frozen = chain.last_bid(subject, role, party), int(chain.view("BidBook", "frozenEpoch"))
-    if last is not None and last.bid == bid and (role not in LAPSING or last.until - frozen > RENEWED_EPOCHS):
-        return last.first, False
-    payees.send_bid(subject, role, bid)
-    placed = chain.last_bid(subject, role, party)
-    return placed.first if placed is not None else frozen + 1, True
+    asked = Asked(here(), subject, one.name, here().account, sale.terms.realm)
+    return {"model": one.name, **offered, "sent": [*sent, "offer"], **readiness.of(asked)}
 
 
 def choose(organisation: str, url: str, version: str, only: Sequence[str]) -> tuple[ModelServer, list[Plan]]:
@@ -193,5 +179,6 @@ def run(sale: Sale, organisation: str, server: ModelServer, plans: Sequence[Plan
     for row in (one.row() for one in plans):
         output.note(f"{row['model']}: the server's {row['served_as']!r}, {row['plan']}")
     output.confirm(sale.question(organisation, chosen, server))
+    payees.stake_up_to(sale.stake)
     sold = [sell(sale, one, server) for one in chosen]
     output.show({"server": server.root, "sold": sold, "left_out": left_out})

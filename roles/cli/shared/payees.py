@@ -137,7 +137,9 @@ def add_statement(app: Group) -> None:
             raise Rejected(f"{form!r} is not a valid format: use one of {', '.join(FORMS)}", form=form)
         rows, names = list(statements.read_rows(here())), statements.read_names(here())
         if form == "beancount":
-            sys.stdout.write(beancount.header(here().account) + beancount.calls(rows, names))
+            sys.stdout.write(
+                beancount.header(here().account, here().currency) + beancount.calls(rows, names, here().currency)
+            )
         elif form == "csv":
             writer = csv.DictWriter(sys.stdout, list(statements.fields(rows[0], names)) if rows else ["batch"])
             writer.writeheader()
@@ -258,16 +260,22 @@ def claimable(party: Address) -> tuple[int, Call] | None:
 
 
 def add_stake(atoms: int) -> dict[str, object]:
-    """Stake this much of the wallet's AIC."""
+    """Stake this much of the wallet's money."""
     chain = transactions.chain(here())
     transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
     return transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
 
 
+def stake_up_to(atoms: int) -> dict[str, object]:
+    """Stake what this wallet's stake lacks of an amount. Its caller has asked."""
+    missing = atoms - transactions.chain(here()).stake(here().account)[0]
+    return add_stake(missing) if missing > 0 else {}
+
+
 def add_staking(app: Group, why: str, show: Callable[[dict[str, Any]], None] = output.show) -> None:
     """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
-    @app.command("stake", help=f"Stake AIC: {why}.")
+    @app.command("stake", help=f"Put down a stake: {why}.")
     def stake(amount: Amount) -> None:
         atoms = amounts.parse_some(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")

@@ -113,13 +113,14 @@ def _command(need: Need, asked: Asked, found: Readiness) -> str:
     if not wallet:
         return ""
     register, name = f"tollway maker register {asked.name} PATH", asked.name
+    serve = f"tollway provider serve PATH={name}"
     return {
         Need.document: register,
         Need.registration: register,
         Need.owner_bid: f"tollway maker bid {name} --ask call=200",
         Need.provider_bid: f"tollway provider bid {name} --ask call=1000",
         Need.stake: "tollway provider stake 1",
-        Need.offer: f"tollway provider serve PATH={name}",
+        Need.offer: f"tollway provider offer {name} --url URL" if found.kind == "endpoint" else serve,
     }[need] + wallet
 
 

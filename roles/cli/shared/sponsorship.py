@@ -24,6 +24,9 @@ ORDER_EPOCHS = 24
 SALES_A_DAY = 100
 """Sales that the daily budget pays, if it is not said."""
 
+SHOWN = ("order", "withdrawn", "expires_epoch")
+"""What is shown of a gateway's answer to an order."""
+
 Promoted = Annotated[str, Argument(help="A model or capsule: @org/name, or its id.")]
 Slot = Annotated[
     str | None, Option(help=f"The most to pay for a sale from a slot, such as 400atoms; at least {RESERVE}atoms.")
@@ -112,6 +115,3 @@ def place(name: str, role: Role, parts: Document, *, end: bool) -> None:
     fields: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, **parts, **({"withdrawn": True} if end else {})}
     taken = here().gateway.post("/v1/offers", signing.offer(here(), subject, role, ORDER_EPOCHS, fields))
     output.show({"subject": name, "role": role.name, **{key: taken[key] for key in SHOWN if key in taken}})
-
-
-SHOWN = ("order", "withdrawn", "expires_epoch")

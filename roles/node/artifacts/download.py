@@ -21,7 +21,8 @@ import aiohttp
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, Chunk
-from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, read_chunk, wanted
+from roles.node.artifacts.layout import Layer, Layout, read_chunk, wanted
+from roles.node.artifacts.manifest import MANIFEST, Descriptor, file_digest
 
 PER_PEER = 4
 STRIKES = 3

@@ -1,41 +1,26 @@
-"""An OCI image layout that holds model artifacts: blobs by digest, an index, and the chunks of each file.
+"""An OCI image layout that holds model artifacts: blobs by digest, an index, and the chunks of each file."""
 
-A model folder becomes one manifest of the ModelPack kind: a config, a raw layer for each file, and a layer that lists
-every other layer's chunks. Nothing depends on time or location, so the same folder has the same digest everywhere.
-"""
-
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ledger.core.values.errors import Conflict, Rejected
-from roles.node.artifacts.chunking import Chunk, chunks
-
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-ARTIFACT = "application/vnd.cncf.model.manifest.v1+json"
-CONFIG = "application/vnd.cncf.model.config.v1+json"
-WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
-WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
-CHUNKS = "application/vnd.tollway.model.chunks.v1+json"
-FILEPATH = "org.cncf.model.filepath"
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """A blob: its media type, digest (`sha256:` and hex) and size in bytes."""
-
-    media_type: str
-    digest: str
-    size: int
-
-    def as_json(self) -> Json:
-        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+from roles.node.artifacts.chunking import Chunk
+from roles.node.artifacts.manifest import (
+    ARTIFACT,
+    CHUNKS,
+    FILEPATH,
+    MANIFEST,
+    Descriptor,
+    Json,
+    described,
+    file_digest,
+    manifest,
+    packed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +45,16 @@ class Layout:
         if not marker.exists():
             marker.write_text('{"imageLayoutVersion":"1.0.0"}')
 
-    def pack(self, folder: Path) -> Descriptor:
-        """Add a model folder. The returned descriptor is the artifact that a model document names."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        if not files:
-            raise Rejected(f"{folder} holds no file", path=str(folder))
-        layers, listed = [], []
-        for path in files:
-            media = WEIGHT if path.suffix in (".onnx", ".npy", ".bin", ".data", ".safetensors") else WEIGHT_CONFIG
-            descriptor = self._add_file(path, media)
-            layers.append(descriptor.as_json() | {"annotations": {FILEPATH: path.relative_to(folder).as_posix()}})
-            listed.append({"layer": descriptor.digest, "chunks": [[one.digest, one.size] for one in chunks(path)]})
-        layers.append(self.add(_canonical({"layers": listed}), CHUNKS).as_json())
-        config = {
-            "descriptor": {"name": folder.name},
-            "config": {"format": "onnx"},
-            "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
-        }
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": ARTIFACT,
-            "config": self.add(_canonical(config), CONFIG).as_json(),
-            "layers": layers,
-        }
-        packed = self.add(_canonical(manifest), MANIFEST)
-        self.publish(packed, folder.name)
-        return packed
+    def pack(self, path: Path) -> Descriptor:
+        """Add a model folder or an .onnx file. A model document names it by the digest of the returned descriptor."""
+        made = manifest(path)
+        for file, layer in made.files:
+            self._add_file(file, layer.digest)
+        for body, media_type in made.small:
+            self.add(body, media_type)
+        whole = self.add(made.body, MANIFEST)
+        self.publish(whole, path.name)
+        return whole
 
     def publish(self, manifest: Descriptor, name: str) -> None:
         """Add a complete artifact to the index under a name. The newest artifact of a name comes last."""
@@ -94,7 +62,7 @@ class Layout:
         annotations = {"org.opencontainers.image.ref.name": name}
         row = manifest.as_json() | {"artifactType": ARTIFACT, "annotations": annotations}
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [*found, row]}
-        _replace(self.index, _canonical(index))
+        _replace(self.index, packed(index))
 
     def manifests(self) -> list[Json]:
         rows: list[Json] = json.loads(self.index.read_bytes())["manifests"] if self.index.exists() else []
@@ -105,10 +73,10 @@ class Layout:
         return self.index.stat().st_mtime_ns if self.index.exists() else 0
 
     def add(self, body: bytes, media_type: str) -> Descriptor:
-        digest = hashlib.sha256(body).hexdigest()
-        if not (self.blobs / digest).exists():
-            _replace(self.blobs / digest, body)
-        return Descriptor(media_type, f"sha256:{digest}", len(body))
+        made = described(body, media_type)
+        if not self.path(made.digest).exists():
+            _replace(self.path(made.digest), body)
+        return made
 
     def path(self, digest: str) -> Path:
         """The path of a blob, whether it exists or not. Rejected when `digest` is not a digest."""
@@ -144,19 +112,12 @@ class Layout:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 
-    def _add_file(self, path: Path, media_type: str) -> Descriptor:
-        digest, size = file_digest(path), path.stat().st_size
-        if not (self.blobs / digest).exists():
-            staged = self.blobs / f".{digest}.{os.getpid()}"
+    def _add_file(self, path: Path, digest: str) -> None:
+        kept = self.path(digest)
+        if not kept.exists():
+            staged = self.blobs / f".{kept.name}.{os.getpid()}"
             shutil.copyfile(path, staged)
-            staged.replace(self.blobs / digest)
-        return Descriptor(media_type, f"sha256:{digest}", size)
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            staged.replace(kept)
 
 
 def read_chunk(path: Path, chunk: Chunk) -> bytes:
@@ -193,10 +154,6 @@ def _layer(row: Json, listed: dict[str, list[tuple[str, int]]]) -> Layer:
     if offset != row["size"]:
         raise Rejected(f"the chunks of {filepath} are {offset} bytes, the layer is {row['size']}", filepath=filepath)
     return Layer(Descriptor(row["mediaType"], row["digest"], row["size"]), filepath, tuple(made))
-
-
-def _canonical(value: Json) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _replace(path: Path, body: bytes) -> None:

@@ -1,5 +1,5 @@
-"""What a model's files say of themselves: its tensors, the protocols it speaks, its digest. So it is registered, and so
-it is compared with its document before it is served.
+"""What a model's graph says of itself: its tensors and the protocols it speaks. So it is registered, and so it is
+compared with its document before it is served.
 """
 
 import glob

@@ -232,7 +232,7 @@ def _start(folder: Path, network: Network) -> Grid:
         raise
     chain.rpc("evm_setIntervalMining", 1)
     outsider, treasury = (Outsider(chain, key, chain.nonces(key.address)) for key in (OUTSIDER, TREASURY))
-    return Grid(network, tuple(gateways), upstream, outsider, treasury, key_ids(network), chain.token_domain())
+    return Grid(network, tuple(gateways), upstream, outsider, treasury, key_ids(network), chain.deployment.token_domain)
 
 
 def key_ids(network: Network) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,11 +18,16 @@ from ledger.chain.deploy import (
     Parameters,
     check,
     deploy,
+    put_token,
 )
 from ledger.chain.reads import Chain
-from ledger.deployments import Deployment, read
+from ledger.core.values.atoms import Currency
+from ledger.core.values.errors import Rejected
+from ledger.deployments import Deployment, path, read
 from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import FUNDS, open_lane
+
+USDC = Currency("USDC", 6)
 
 
 def test_deploying_again_sends_nothing_and_finds_the_same(anvil: str, tmp_path: Path) -> None:
@@ -31,6 +37,29 @@ def test_deploying_again_sends_nothing_and_finds_the_same(anvil: str, tmp_path: 
     other = deploy(anvil, FUNDS, Parameters(78), tmp_path)
     assert other.bid_book != first.bid_book
     assert other.token == first.token
+
+
+def test_amounts_domain_and_least_stakes_are_of_the_token_that_settles(anvil: str, tmp_path: Path) -> None:
+    token = put_token(anvil, FUNDS, "test/LocalUsdc")
+    assert put_token(anvil, FUNDS, "test/LocalUsdc") == token
+    deployed = deploy(anvil, FUNDS, Parameters(82, token), tmp_path)
+    assert (deployed.currency, deployed.min_bond_atoms, deployed.name_stake_atoms) == (USDC, 10**6, 10**7)
+    assert (deployed.token_name, deployed.token_version) == ("USDC", "2")
+    with pytest.raises(DeploymentFailed, match="token_symbol is AIC in the deployment's file, and USDC"):
+        check(anvil, replace(deployed, token_symbol="AIC"))
+    with pytest.raises(DeploymentFailed, match="not an ERC-20 token"):
+        deploy(anvil, FUNDS, Parameters(82, deployed.registry), tmp_path)
+
+
+def test_a_deployment_of_an_older_version_says_how_to_write_what_it_lacks(anvil: str, tmp_path: Path) -> None:
+    deployed = deploy(anvil, FUNDS, Parameters(83), tmp_path)
+    file = path(deployed.chain_id, tmp_path)
+    older = json.loads(file.read_text())
+    del older["token_symbol"]
+    file.write_text(json.dumps(older))
+    with pytest.raises(Rejected, match="no token symbol: its operator runs `tollway operator deploy` again"):
+        read(deployed.chain_id, tmp_path)
+    assert deploy(anvil, FUNDS, Parameters(83), tmp_path) == deployed == read(deployed.chain_id, tmp_path)
 
 
 def test_code_that_is_missing_or_another_is_told(anvil: str, tmp_path: Path) -> None:

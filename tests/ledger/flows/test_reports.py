@@ -18,6 +18,7 @@ from ledger.core.accounts import beancount, movements, statements
 from ledger.core.accounts.accounts import accrued, available, claimable, leased
 from ledger.core.accounts.statements import Movement, Row, Side, Stage
 from ledger.core.catalog.bids import Deduction, Line, Role, Terms
+from ledger.core.values.atoms import AIC
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
 from ledger.flows import postings as posting
@@ -168,8 +169,8 @@ def test_beancount_accepts_a_statement_and_its_balances_are_the_ledgers(
         }
     file = tmp_path / "statement.beancount"
     posted = [row for row in rows if row.stage is not Stage.logged]
-    halves = beancount.calls(posted[:9], {}), beancount.calls(posted[9:], {})
-    file.write_text("".join((beancount.header(party), *halves, beancount.moves(moves))))
+    halves = beancount.calls(posted[:9], {}, AIC), beancount.calls(posted[9:], {}, AIC)
+    file.write_text("".join((beancount.header(party, AIC), *halves, beancount.moves(moves, AIC))))
     check = [str(Path(sys.executable).with_name("bean-check")), str(file)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -186,4 +187,4 @@ def test_an_unposted_call_is_marked(engine: Engine) -> None:
     with a_history(engine) as session:
         rows, _ = whole(session, Query(b.LANE, b.BOB, ALWAYS))
         assert next(row.stage for row in rows if row.item.receipt.seq == 40) is Stage.logged
-        assert '1970-01-01 ! "' in beancount.calls(rows, {})
+        assert '1970-01-01 ! "' in beancount.calls(rows, {}, AIC)

@@ -20,7 +20,8 @@ from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, MIN_BYTES, chunks, cuts
 from roles.node.artifacts.delivery import ArtifactRoutes
 from roles.node.artifacts.download import pull
-from roles.node.artifacts.layout import ARTIFACT, FILEPATH, Layout
+from roles.node.artifacts.layout import Layout
+from roles.node.artifacts.manifest import ARTIFACT, FILEPATH, artifact, check_artifact
 from tests.roles.node.conftest import MODELS
 
 
@@ -108,6 +109,23 @@ def test_the_same_folder_is_the_same_digest_and_opens_as_modelpack(tmp_path: Pat
         assert (f"sha256:{hashlib.sha256(body).hexdigest()}", len(body)) == (layer["digest"], layer["size"])
     layout.unpack(first.digest, tmp_path / "out")
     assert (tmp_path / "out" / "model.onnx").read_bytes() == (MODELS / "kb" / "model.onnx").read_bytes()
+
+
+async def test_what_a_document_names_is_pulled_by_that_digest_and_is_served(tmp_path: Path) -> None:
+    folder = a_model(tmp_path / "mine", noise(300_000))
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "key").write_text("not for others")
+    (tmp_path / "alone.onnx").write_bytes(noise(40_000))
+    source = Layout(tmp_path / "source")
+    for path in (folder, tmp_path / "alone.onnx"):
+        named = artifact(path)
+        source.pack(path)
+        target, out = Layout(tmp_path / "target"), tmp_path / f"out-{path.name}"
+        async with giving(source) as (peer, _):
+            await pull(named["digest"], target, [peer])
+        target.unpack(named["digest"], out)
+        check_artifact({"name": "@acme/mine", "artifact": named}, out)
+        assert not (out / ".hidden").exists()
 
 
 async def test_a_pull_from_two_peers_brings_the_artifact_whole(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from openrouter.components import Model as OpenRouterModel
 
 from ledger.core.catalog import exports, models
 from ledger.core.catalog.exports import CHAT, TENSORS, Format, Place, Published, export
+from ledger.core.values.atoms import AIC
 from ledger.core.values.documents import digest
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import cid, did
@@ -66,7 +67,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 def published(document: dict[str, Any], name: str = "@acme/chat", **chosen: Any) -> Published:
     protocols = frozenset(one["protocol"] for one in document.get("interfaces", [{"protocol": CHAT}]))
-    known = {"prices": {Meter.call: 115}, "context_tokens": None, "ready": True, **chosen}
+    known = {"prices": {Meter.call: 115}, "context_tokens": None, "ready": True, "currency": AIC, **chosen}
     return Published(digest(document), name, OWNER, document, protocols, **known)
 
 
@@ -94,7 +95,7 @@ def test_every_export_of_any_model_is_what_its_standard_says(
         jsonschema.Draft202012Validator.check_schema(schema)
     ERC8004.validate(made[Format.erc8004])
     KSERVE.validate(made[Format.kserve])
-    pricing = exports.openrouter_pricing(prices)
+    pricing = exports.openrouter_pricing(prices, AIC)
     row = exports.openrouter(one) | {"id": name, "created": 1, "pricing": pricing}
     OpenRouterModel.model_validate(row)
     assert all(text.isprintable() for format in Format for text in texts(made[format]) if format is not Format.mcp)
@@ -130,7 +131,7 @@ def test_an_owners_words_are_one_line_behind_what_we_know_and_end_where_they_end
 )
 def test_openrouters_prices_are_exact_and_none_that_it_cannot_say_looks_free(prices: Any, said: Any) -> None:
     expected = dict(zip(("prompt", "completion"), said, strict=True)) if isinstance(said, tuple) else said
-    assert exports.openrouter_pricing(prices) == expected
+    assert exports.openrouter_pricing(prices, AIC) == expected
 
 
 def test_a_finer_meter_is_told_where_it_costs_something_else() -> None:

@@ -1,0 +1,92 @@
+"""A network that settles in USDC: a stock x402 client pays for a call in it, and the payees claim it to the atom."""
+
+from collections.abc import Iterator
+
+import pytest
+from eth_account import Account
+from x402 import x402Client
+from x402.http.clients.httpx import x402HttpxClient
+from x402.mechanisms.evm.exact import ExactEvmScheme
+
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import address
+from roles.cli import context
+from roles.cli.main import ask as run
+from roles.cli.output import wait_until
+from roles.local import actors, checks, network
+from roles.wallet import keystore, transactions
+from tests.journey.conftest import Person, settled_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PAYEES = (*actors.PEOPLE, keystore.TREASURY)
+
+
+@pytest.fixture(scope="module")
+def dollars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """A network of its own, that nobody has called yet."""
+    with settled_in(tmp_path_factory.mktemp("usdc") / "home", "--token", "usdc") as person:
+        yield person
+
+
+@pytest.fixture(autouse=True)
+def at_home(dollars: Person) -> Iterator[None]:
+    """Commands run in this process, in the network's home."""
+    with network.living_in(dollars.home):
+        yield
+
+
+def held() -> dict[str, int]:
+    """What each payee has in its wallet, in atoms."""
+    chain = transactions.chain(context.here())
+    return {name: chain.balance(keystore.address_of(name)) for name in PAYEES}
+
+
+def figures(which: str) -> dict[str, int]:
+    return {name: int(checks.earned_by(name)[which]) for name in PAYEES}
+
+
+def has_claimed_everything() -> bool:
+    """Claim what has become final, and tell whether it is all."""
+    network.advance(30)
+    claimed = figures("claimed")
+    for name, atoms in figures("earned").items():
+        if atoms > claimed[name]:
+            run(f"maker claim --wallet {name}")
+    return figures("claimed") == figures("earned")
+
+
+async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom() -> None:
+    deployment = transactions.chain(context.here()).deployment
+    assert (deployment.token_name, deployment.token_version, deployment.token_decimals) == ("USDC", "2", 6)
+    account = Account.create()
+    run(f"wallet faucet 1 --to {account.address}")
+
+    chain_name, asset = f"eip155:{deployment.chain_id}", deployment.token
+    client = x402Client()
+    client.set_spend_controls(
+        {"allowed_assets": [{"network": chain_name, "asset": asset, "max_amount_per_payment": "1000000"}]}
+    )
+    client.register(chain_name, ExactEvmScheme(account))
+    before = held()
+    body = {"model": actors.SERVICE, "messages": [{"role": "user", "content": "Where is my lamp?"}], "max_tokens": 32}
+    async with x402HttpxClient(client, base_url=context.here().url, timeout=120) as http:
+        response = await http.post("/v1/chat/completions", json=body)
+    assert response.status_code == 200, response.text
+    charge = int(response.headers["tollway-charge"])
+    assert charge > 0
+
+    assert wait_until(lambda: sum(figures("earned").values()) == charge, 60, 0.5), figures("earned")
+    assert wait_until(has_claimed_everything, 300, 2), figures("claimed")
+    earned, after = figures("earned"), held()
+    assert {name: after[name] - before[name] for name in PAYEES} == earned
+    assert sum(earned.values()) == charge
+    payer = address(account.address.lower())
+    spent = 10**6 - transactions.chain(context.here()).balance(payer)
+    assert charge <= spent < 10**6, "the rest of what was paid is the payer's deposit"
+
+
+def test_amounts_are_said_in_usdc_and_another_token_is_refused(dollars: Person) -> None:
+    assert "USDC" in run(f"wallet balance --wallet {actors.CONSUMER}")["holds"]
+    with pytest.raises(Rejected, match="not in USDC"):
+        run(f"consumer deposit 1AIC --wallet {actors.CONSUMER}")
+    assert "this network settles in usdc" in dollars.types("up", "--token", "aic").stderr
