@@ -1,10 +1,14 @@
-"""The operator's commands on the ledger's database: `python -m ledger.operate alarms [--clear]`, `... retire`.
+"""The operator's commands on the ledger's database: `python -m ledger.operate alarms [--clear]`, `... retire`,
+`... rebuild --files FOLDER`.
 
 alarms  print, as JSON, each active alarm's law, message, and the first account or receipt where it shows; exit code 1
         while any is active. With --clear, clear exactly those: batches go on, and the next audit sounds what is still
         wrong.
 retire  leave a private grid for a chain: once, after the gateway has stopped and all batches are final. Print, as JSON,
         what the operator owes on the chain: a deposit for each consumer, a payment to each payee.
+rebuild make a lost ledger again, in an empty migrated database, from the chain and the files of `tollway batch
+        mirror`. Print, as JSON, what came back; exit code 1 when an audit finds something wrong. Receipts that were in
+        no batch on chain are lost: read docs/runbook.md before gateways start.
 
 Each is one unit of work. Errors are printed without a traceback, with exit code 2.
 """
@@ -16,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
@@ -38,8 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = commands.add_parser("alarms", help="print the active alarms")
     show.add_argument("--clear", action="store_true", help="a person has looked at them: batches go on")
     commands.add_parser("retire", help="take every balance out of a private grid's ledger")
+    again = commands.add_parser("rebuild", help="make a lost ledger again from the chain and the batch files")
+    again.add_argument("--files", type=Path, required=True, metavar="FOLDER", help="what `tollway batch mirror` copied")
     options = parser.parse_args(arguments)
-    return show_alarms(clear=options.clear) if options.command == "alarms" else retire()
+    if options.command == "alarms":
+        return show_alarms(clear=options.clear)
+    return rebuild(options.files) if options.command == "rebuild" else retire()
 
 
 def show_alarms(*, clear: bool) -> int:
@@ -58,6 +67,21 @@ def retire() -> int:
         owed = credits.retire(session, settings.lane, time.time_ns() // 1_000_000)
     print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
     return 0
+
+
+def rebuild(folder: Path) -> int:
+    """Make a lost ledger again, and print what came back."""
+    from ledger import rebuild as rebuilding  # the kernels, the chain and the flows: slow to import
+    from ledger.context import Context
+
+    with _ledger() as (settings, session):
+        made = rebuilding.rebuild(session, Context(settings), folder, time.time_ns() // 1_000_000, _say)
+    print(json.dumps(asdict(made), indent=1))
+    return int(bool(made.alarms))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ While an alarm is active nothing is closed or committed. Receipts that come late
 receipts of a void batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -19,12 +19,12 @@ from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
 from ledger.core.settlement.bars import Bars
-from ledger.core.settlement.batch_file import Opening
+from ledger.core.settlement.batch_file import BatchFile, Opening
 from ledger.core.settlement.batches import Status, is_exit_batch_due, is_window_over
-from ledger.core.settlement.header import EMPTY_HEADER, MAX_CALLS, NO_BATCH, NO_HEADER, Range, place_of
+from ledger.core.settlement.header import EMPTY_HEADER, MAX_CALLS, NO_BATCH, NO_HEADER, Range, name_at, place_of
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.settlement.transactions import finalize_purpose
-from ledger.core.values.errors import Unavailable
+from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.access import vouchers
@@ -116,29 +116,51 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         barred=tuple(sorted(place_of(ranges, *one) for one in left_out)),
     )
     mandates = vouchers.at_closing(session, lane.lane, closed_at)
+    return _build(session, opening, before, mandates, now)
+
+
+def adopt(session: Session, file: BatchFile, now: int) -> Batch:
+    """Store a batch of a lost database from its public file, as BUILT. Its receipts are posted, and the batch before it
+    is there. A Conflict when it does not come to the file's header.
+    """
+    opening, accounts = file.opening, lanes.by_index(session, file.opening.lane)
+    mandates = {accounts[one.consumer]: (one.cum_max, one.signature) for one in file.mandates}
+    before = batches.latest(session, opening.lane)
+    batch = _build(session, opening, before, mandates, now)
+    if batch.header != file.header or opening.prev != (before.header.id if before else NO_HEADER):
+        raise Conflict(f"batch {batch.number} does not come to the header {to_hex(file.header.id)} of its file")
+    return batch
+
+
+def _build(
+    session: Session, opening: Opening, before: Batch | None, mandates: Mapping[Address, tuple[int, bytes]], now: int
+) -> Batch:
+    """Store the batch that follows `before` over posted receipts, with its trees."""
+    lane, number, ranges = opening.lane, opening.number, opening.ranges
     closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0, mandates)
-    tree_nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
+    tree_nodes.grow(session, lane, before.number if before else 0, number, closed)
     total = closed.charged
     cumulative = (before.cumulative if before else 0) + total
     assert closed.payouts.total == cumulative, "C1: cumulative payouts are all that batches charged"
     batch = Batch(
-        lane=lane.lane,
+        lane=lane,
         number=number,
         status=Status.built,
         header=closed.header,
         total=total,
         cumulative=cumulative,
         built_at=now,
-        epoch=epoch,
+        epoch=opening.epoch,
         book_root=opening.book_root,
         barred=opening.barred,
     )
     batches.store(session, batch, ranges, closed.earned)
-    batches.store_mandates(session, lane.lane, number, closed.mandates)
-    cause = movements.batch_cause(lane.lane, number, batch.header.id)
-    barred.keep_books(session, lane.lane, ranges, left_out, cause, now)
+    batches.store_mandates(session, lane, number, closed.mandates)
+    cause = movements.batch_cause(lane, number, batch.header.id)
+    left_out = {name_at(ranges, place) for place in opening.barred}
+    barred.keep_books(session, lane, ranges, left_out, cause, now)
     for row in ranges:
-        watermarks.set_batched(session, lane.lane, row.gateway, row.last)
+        watermarks.set_batched(session, lane, row.gateway, row.last)
     return batch
 
 

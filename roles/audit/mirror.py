@@ -1,7 +1,6 @@
 """A lane's public batch files, copied to a folder: whoever has them and the chain can make the ledger again.
 
-A file is named by its batch's number and its header's id, so that a batch built again under the number of a void one
-has a file of its own. It is written whole or not at all, and only when it comes to the header that the chain has.
+A file is written whole or not at all, and only when it comes to the header that the chain has.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from roles.wallet import transactions
 if TYPE_CHECKING:
     from ledger.core.settlement.header import HeaderId
     from roles.wallet.context import Context
-
-SUFFIX = ".batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +73,18 @@ def _on_chain(context: Context) -> set[str] | None:
 
 
 def _copy(context: Context, folder: Path, number: int, name: str, last: int) -> Mirrored:
-    path = folder / f"{number:08}-{name[2:]}{SUFFIX}"
+    from ledger.core.settlement.batch_file import file_name
+
+    header = bytes.fromhex(name[2:])
+    path = folder / file_name(number, header)
     with context.working(f"mirroring batch {number} of {last}"):
-        if path.exists() and _header_id(path.read_bytes()) == bytes.fromhex(name[2:]):
+        if path.exists() and _header_id(path.read_bytes()) == header:
             return Mirrored(number, path.name, path.stat().st_size, fresh=False)
         try:
             body = context.gateway.file(f"/v1/batches/{number}/file")
         except Rejected as refused:
             return Mirrored(number, path.name, 0, fresh=False, difference=refused.message)
-        if _header_id(body) != bytes.fromhex(name[2:]):
+        if _header_id(body) != header:
             return Mirrored(number, path.name, 0, fresh=False, difference=f"it is not the file of header {name}")
         part = path.with_suffix(".part")
         with part.open("wb") as file:

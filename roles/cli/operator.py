@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from ledger.chain.calls import LaneTerms
     from ledger.core.settlement.transactions import Call
 
-app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")
+app = Group(
+    "Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings. "
+    "Commands on the ledger's database (alarms, retire, rebuild): python -m ledger.operate --help"
+)
 
 DAY_SECONDS = 86_400
 MAX_WINDOW_SECONDS = 30 * DAY_SECONDS

@@ -87,7 +87,11 @@ class SignedRecords:
 
     def receipt(self, place: int) -> Receipt:
         """The receipt at a place."""
-        return unpack(self._at(place)[:-SIGNATURE])
+        return unpack(self.record(place))
+
+    def record(self, place: int) -> bytes:
+        """The bytes of a receipt, without its signature."""
+        return self._at(place)[:-SIGNATURE]
 
     def signature(self, place: int) -> bytes:
         """The signature at a place."""

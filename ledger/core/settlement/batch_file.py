@@ -42,6 +42,8 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.core.values.typed_data import Domain, Mandate
 
+SUFFIX = ".batch"
+"""Ends the name of a file in a folder of them."""
 MAGIC = b"TWB2"
 HEAD = struct.Struct(">4sQ20s20sQQIQI24s32sI")
 ROOTS = struct.Struct(">32s32s32s32s")
@@ -140,6 +142,11 @@ def header_of(opening: Opening, roots: Roots, heights: Heights, data_ref: Digest
         gateways_root=gateways_tree(opening.lane, opening.ranges).root,
         data_ref=data_ref,
     )
+
+
+def file_name(number: int, header: HeaderId) -> str:
+    """The name of a batch's file in a folder. A batch built again under the number of a void one has another."""
+    return f"{number:08}-{header.hex()}{SUFFIX}"
 
 
 def write_head(sink: Sink, opening: Opening) -> None:

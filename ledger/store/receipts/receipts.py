@@ -119,6 +119,17 @@ def chunk(session: Session, lane: Lane, gateway: Address, first: int, last: int)
     return Chunk(SignedRecords.read(np.frombuffer(b"".join(bodies), np.uint8), len(digests)), digests)
 
 
+def restore(session: Session, restored: Chunk) -> None:
+    """Write receipts back that a database lost, as they are published: what a gateway noted beside them is gone."""
+    statement = "COPY receipts (seq, charge, ended_at, digest, signature, record) FROM STDIN"
+    rows, signed = restored.records, restored.signed
+    with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
+        for place in range(len(restored)):
+            seq, charge, ended = (int(rows[name][place]) for name in ("seq", "charge", "ended_at"))
+            one = restored.digests[place].tobytes(), signed.signature(place), signed.record(place)
+            copy.write_row((seq, charge, ended, *one))
+
+
 def by_call(session: Session, lane: Lane, call: Digest) -> Signed | None:
     """The receipt of a call, if it was charged."""
     row = session.exec(select(ReceiptRow).filter_by(lane=lane, call_id=call)).first()

@@ -58,6 +58,14 @@ def pending(session: Session, lane: Lane) -> list[tuple[Address, int]]:
     return [(Address(name), int(count)) for name, count in session.exec(query.order_by(waiting.desc()))]
 
 
+def add(session: Session, lane: Lane, segment: Segment) -> None:
+    """Store a segment of receipts that are written back; a gateway's appender writes its own."""
+    row = {
+        name: getattr(segment, name) for name in ("gateway", "first", "last", "count", "total", "digest", "previous")
+    }
+    insert_once(session, SegmentRow, {"lane": lane, **row})
+
+
 def quarantine(session: Session, lane: Lane, segment: Segment, reason: str, now: int) -> None:
     """Quarantine a segment: posting of its gateway stops before it."""
     row = {"lane": lane, "gateway": segment.gateway, "first": segment.first, "last": segment.last}
