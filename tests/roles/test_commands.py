@@ -83,7 +83,7 @@ def test_money_does_not_move_without_a_confirmation(
     keystore.create("alice", strength=keystore.LIGHT)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     to = "0x" + "11" * 20
-    assert main.run(["wallet", "send", to, "1", "--rpc", "http://127.0.0.1:9"]) == 1
+    assert main.run(["wallet", "send", to, "1"]) == 1
     assert "--yes" in capsys.readouterr().err
 
 
