@@ -41,7 +41,7 @@ def _whole(text: str, unit: str, match: re.Match[str]) -> Atoms:
     """Atoms of an amount in the settlement token. Rejected when it is in another token, or finer than an atom."""
     currency, part = _currency(), match[2] or ""
     if unit not in ("", currency.symbol.lower()):
-        raise Rejected(f"{text!r} is not in {currency.symbol}, which settles here: write {FORM}", amount=text)
+        raise Rejected(f"{text!r} is not an amount in {currency.symbol}, which settles here: write {FORM}", amount=text)
     if len(part) > currency.decimals:
         least = f"{currency.symbol} has {currency.decimals} decimals"
         raise Rejected(f"{text!r} is not an amount: {least}, so write {FORM}", amount=text)

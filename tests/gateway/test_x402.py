@@ -109,10 +109,12 @@ async def test_a_client_as_it_comes_pays_where_the_lane_settles_in_usdc(
     token |= {"token_symbol": usdc["symbol"], "token_decimals": usdc["decimals"]}
     deployment = save(a_deployment(chain_id=int(BASE_SEPOLIA.partition(":")[2]), **token), tmp_path)
     with a_lane(engine, postgres_url, node, deployment) as world:
-        account = Account.create()
-        client = x402Client()
+        gateway, account, client = world.gateway(), Account.create(), x402Client()
+        unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
+        [accepted] = json.loads(base64.b64decode(unpaid.headers["payment-required"]))["accepts"]
+        assert (accepted["extra"]["name"], accepted["extra"]["version"]) == (usdc["name"], usdc["version"])
         client.register(BASE_SEPOLIA, ExactEvmScheme(account))
-        response = await pay(world.gateway(), client)
+        response = await pay(gateway, client)
         assert response.status_code == 200, response.text
         [signed] = world.receipts_of(Address(bytes.fromhex(account.address[2:])))
         assert signed.receipt.charge == PRICE

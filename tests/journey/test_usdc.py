@@ -87,6 +87,6 @@ async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom()
 
 def test_amounts_are_said_in_usdc_and_another_token_is_refused(dollars: Person) -> None:
     assert "USDC" in run(f"wallet balance --wallet {actors.CONSUMER}")["holds"]
-    with pytest.raises(Rejected, match="not in USDC"):
+    with pytest.raises(Rejected, match="not an amount in USDC"):
         run(f"consumer deposit 1AIC --wallet {actors.CONSUMER}")
     assert "this network settles in usdc" in dollars.types("up", "--token", "aic").stderr

@@ -62,7 +62,7 @@ def test_amounts_are_in_the_token_of_the_deployment(typed: str, atoms: int, show
 
 
 @pytest.mark.usefixtures("dollars")
-@pytest.mark.parametrize(("text", "why"), [("3AIC", "not in USDC"), ("0.0000001", "USDC has 6 decimals")])
+@pytest.mark.parametrize(("text", "why"), [("3AIC", "not an amount in USDC"), ("0.0000001", "USDC has 6 decimals")])
 def test_another_token_and_less_than_an_atom_are_refused(text: str, why: str) -> None:
     with pytest.raises(Rejected, match=why):
         amounts.parse(text)

@@ -83,6 +83,16 @@ def test_an_amount_is_not_read_where_no_chain_says_what_its_token_is(capsys: pyt
     assert "no chain answers" in capsys.readouterr().err
 
 
+def test_money_does_not_move_without_a_confirmation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keystore.create("alice", strength=keystore.LIGHT)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    to = "0x" + "11" * 20
+    assert main.run(["wallet", "send", to, "1"]) == 1
+    assert "--yes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("amount", ["1.2.3", "-5", "lots"])
 def test_a_mistyped_amount_is_refused_before_anything_else(amount: str, capsys: pytest.CaptureFixture[str]) -> None:
     keystore.create("alice", strength=keystore.LIGHT)
