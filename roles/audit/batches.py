@@ -32,7 +32,14 @@ class Checked:
         return self.verdict.ok and self.committed
 
     @property
+    def is_under_way(self) -> bool:
+        """The file is consistent, and its transaction is signed and in no block yet."""
+        return self.verdict.ok and self.status == "none"
+
+    @property
     def difference(self) -> str:
+        if self.is_under_way:
+            return "it is not on chain yet: ask again in a minute"
         return str(self.verdict) if not self.verdict.ok else f"the chain has another header ({self.status})"
 
     @property

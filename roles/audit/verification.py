@@ -46,6 +46,8 @@ def receipt(context: Context, id: str) -> dict[str, object]:
     if place_of(file.opening.ranges, one.gateway, one.seq) != position:
         raise Rejected("the receipt is not at its position in the batch")
     [checked] = batches.check(context, [number])
+    if checked.is_under_way:
+        return {"call": to_hex(call), "signed": "by the gateway", "batch": f"{number}, which is not on chain yet"}
     if not checked.ok:
         raise Rejected(f"batch {number} does not agree: {checked.difference}")
     lines = zip(payees(terms), due.amounts, strict=True)

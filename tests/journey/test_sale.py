@@ -165,7 +165,7 @@ def test_a_name_is_its_organisations_and_a_version_one_document(market: Person) 
     run("maker organisation north --add-key kappa --wallet north")
     run(f"maker register @north/other {folder} --wallet kappa")
     second = run(f"maker register @north/other {folder} --version 2.0.0 --wallet north")
-    assert "@north/other@2.0.0" in second["next"]
+    assert second["next"].startswith("tollway maker bid @north/other --ask"), "which is the newest, while none is sold"
 
     def rows() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = run("maker versions @north/other")
