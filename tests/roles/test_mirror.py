@@ -60,7 +60,8 @@ def operator(engine: Engine, stage: Stage) -> Operator:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that is not there yet, below one that is not there either."""
+    """A folder that is not there yet. Those above it are: a disk that is not mounted must not be made up for."""
+    (tmp_path / "ä b").mkdir()
     return tmp_path / "ä b" / "mirror"
 
 
