@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values import call_heads
@@ -26,13 +25,6 @@ from tests.roles.node.conftest import RunningNode
 TEAM_A, TEAM_B, CONSUMER, STRANGER = (a_signer(f"nested {name}") for name in ("a", "b", "consumer", "stranger"))
 OUTER, INNER = "@a/adviser", "@b/numbers"
 DEPOSIT = 10**6
-
-
-@pytest.fixture
-def world(engine: Engine, postgres_url: str) -> Iterator[World]:
-    made = World(engine, postgres_url)
-    yield made
-    made.stop()
 
 
 @pytest.fixture

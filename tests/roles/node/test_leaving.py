@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import parse
@@ -33,13 +32,6 @@ from tests.gateway.nodes import Asked, Node, Wire, chat
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import MAKER, PROVIDER, Running, World, a_model, a_signer
 from tests.roles.node.conftest import ROOT
-
-
-@pytest.fixture
-def world(engine: Engine, postgres_url: str) -> Iterator[World]:
-    made = World(engine, postgres_url)
-    yield made
-    made.stop()
 
 
 @pytest.fixture
