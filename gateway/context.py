@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -45,6 +46,8 @@ from ledger.store.receipts.receipts import Signed
 
 T = TypeVar("T")
 log = logging.getLogger("tollway.calls")
+BOOK_READ_SECONDS = 5.0
+"""How long whoever changes the book waits until this gateway has read it."""
 
 
 @dataclass
@@ -92,6 +95,8 @@ class Gateway:
     unwell: Unwell = field(default_factory=Unwell)
     looking_for_names: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    book_read: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the next reading of the book to begin, when it has ended."""
 
     @property
     def domain(self) -> Domain:
@@ -123,6 +128,14 @@ class Gateway:
         """
         epoch_ms = self.calendar.epoch_seconds * 1_000
         return min(max(self.now_ms(), epoch * epoch_ms), (epoch + 2) * epoch_ms - 1)
+
+    async def read_book(self) -> None:
+        """Have the book read again. Back when what was written before is in force here, or if that takes long."""
+        read = self.book_read
+        self.book_changed.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BOOK_READ_SECONDS):
+                await read.wait()
 
     def catalog_for(self, account: Address | None, realm: str, now: int) -> Catalog:
         """The catalog that an account, None for a stranger, sees in a realm; with "" outside of every realm."""

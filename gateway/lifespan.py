@@ -205,7 +205,9 @@ class Running:
             except TimeoutError:
                 pass
             gateway.book_changed.clear()
+            read, gateway.book_read = gateway.book_read, asyncio.Event()
             await _guarded("book", self._read_book(gateway))
+            read.set()
 
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> tuple[Catalog, object] | None:

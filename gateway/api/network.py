@@ -85,7 +85,7 @@ async def publish(request: Request, gateway: Here) -> dict[str, Any]:
     document, signature = _signed_document(await _read_document(request))
     signed = Signed(document, signature)
     made = await gateway.aside(lambda session: publications.publish_document(session, signed, gateway.domain, now_ms()))
-    gateway.book_changed.set()
+    await gateway.read_book()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
 
 
@@ -151,7 +151,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         return offered, changed, said
 
     made, changed, order = await gateway.aside(take)
-    gateway.book_changed.set()
+    await gateway.read_book()
     shown = {"subject": cid(made.subject), "party": to_hex(made.party)}
     if made.withdrawn:
         return {**shown, "withdrawn": True, "ended": changed}
@@ -239,7 +239,7 @@ async def publish_realm(request: Request, gateway: Here) -> dict[str, Any]:
     members = await gateway.aside(
         lambda session: publications.publish_realm(session, document, gateway.domain, now_ms())
     )
-    gateway.book_changed.set()
+    await gateway.read_book()
     return {"realm": members.realm, "members": len(members.accounts), "expelled": len(members.expelled)}
 
 

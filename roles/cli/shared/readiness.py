@@ -85,13 +85,16 @@ def when(context: Context, found: Readiness) -> str:
 
 
 def _settled(asked: Asked) -> Readiness:
-    """What is known, once the gateway has read what the chain says already, or when it has had the time."""
+    """What is known, once the gateway has read what is there already, or when it has had the time.
+
+    A private grid has no chain that says what is missing: there a provider's offer is waited for, a document is not.
+    """
     found: list[Readiness] = []
 
     def is_settled() -> bool:
         found[:] = [readiness.read(asked.context, asked.subject, asked.provider, asked.realm)]
         now = found[0]
-        return now.callable or bool(now.missing) or now.opens_at > now.now or not now.steps
+        return now.callable or bool(now.missing) or now.opens_at > now.now or not (now.steps or asked.provider)
 
     output.wait_until(is_settled, SETTLE_SECONDS, 0.5)
     return found[0]
