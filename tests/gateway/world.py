@@ -50,8 +50,8 @@ from ledger.store.money import postings
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed as SignedReceipt
 from ledger.store.session import unit_of_work
+from roles.client import credentials
 from roles.client.gateway import Sign
-from roles.wallet import signing
 
 DOMAIN = Domain()
 EPOCH_SECONDS = 3600
@@ -341,7 +341,7 @@ class Running:
 
     def of(self, account: Signer) -> httpx.Client:
         """A client that signs each request as an account."""
-        sign = signing.request(account, self.world.domain, self.world.lane)
+        sign = credentials.request(account, self.world.domain, self.world.lane)
         return httpx.Client(base_url=self.url, timeout=30, auth=Signing(sign))
 
     def voucher(self, consumer: Signer, cum_max: int) -> dict[str, Any]:
