@@ -5,8 +5,8 @@
     print(answer.text, answer.charge)
     alice.check(alice.receipt(answer.receipt))
 
-Answers are values (`roles.client.answers`), errors are `Rejected` and `Unavailable` in the gateway's words; the stock
-client raises its own.
+Answers are values (`gateway.api.schemas.answers`), errors are `Rejected` and `Unavailable` in the gateway's words; the
+stock client raises its own.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ledger.core.disputes.facts import SignedReceipt
+from pydantic import ValidationError
+
+from gateway.api.schemas.answers import Answer, Balance, Discovered, Found, Quote, Receipt, SignedReceipt
+from ledger.core.disputes import facts
 from ledger.core.values.atoms import Atoms
-from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import Address, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer, Voucher
 from roles.client import credentials, receipts
-from roles.client.answers import Balance, Found, Quote, Receipt, read
 from roles.client.gateway import GatewayClient, Json, segment
 
 if TYPE_CHECKING:
@@ -72,8 +74,7 @@ class Consumer:
         """The models that can do a task, the best first; sponsored rows stand above and say so. `wanted` as in POST
         /v1/discover: `meters` of the call expected, `languages`, `max_price`, `limit`, ...
         """
-        rows = self._gateway.post("/v1/discover", {"task": task, **_plain(wanted)})["results"]
-        return [read(Found, row) for row in rows]
+        return read(Discovered, self._gateway.post("/v1/discover", {"task": task, **_plain(wanted)})).results
 
     def quote(self, model: str, meters: Mapping[str, int] | None = None, **wanted: Any) -> Quote:
         """What a call of a model with these meters would cost now, line by line; without meters, a call without
@@ -128,7 +129,7 @@ class Consumer:
         """A receipt by its id or its call's."""
         return read(Receipt, self._gateway.get(f"/v1/receipts/{segment(id)}"))
 
-    def check(self, receipt: Receipt) -> None:
+    def check(self, receipt: SignedReceipt) -> None:
         """Check a receipt without the gateway's word: it and its sub-calls are of this lane and signed by gateways that
         the lane has now, and its price is what its terms make of its units. Conflict with what does not agree first.
 
@@ -139,12 +140,12 @@ class Consumer:
             raise Conflict(f"receipt {receipt.id} is of another lane, {to_hex(signed.receipt.lane)}")
         if signed.receipt.gateway not in self._gateways or not signed.is_signed(self._domain):
             raise Conflict(f"receipt {receipt.id} is not signed by one of the gateways of this lane")
-        if receipt.terms:
-            receipts.due(receipt.model_dump())
-        for sub in receipt.subs:
-            self.check(sub)
+        if isinstance(receipt, Receipt):
+            receipts.due(receipt.model_dump(by_alias=True))
+            for sub in receipt.subs:
+                self.check(sub)
 
-    def _read(self, receipt: Receipt) -> SignedReceipt:
+    def _read(self, receipt: SignedReceipt) -> facts.SignedReceipt:
         try:
             return receipts.signed(receipt.model_dump())
         except (LookupError, ValueError, TypeError) as error:
@@ -175,6 +176,18 @@ class Consumer:
     @cached_property
     def _domain(self) -> Domain:
         return credentials.domain_of(self._lane)
+
+
+Some = TypeVar("Some", bound=Answer)
+
+
+def read(kind: type[Some], answer: object) -> Some:
+    """An answer as a value. Unavailable if it is not one."""
+    try:
+        return kind.model_validate(answer)
+    except (ValidationError, Rejected) as error:
+        what = f"the answer is no {kind.__name__.lower()}"
+        raise Unavailable(f"{what}: is this a Tollway gateway, of this version? {error}") from error
 
 
 def _plain(wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import openai
 import pytest
 
+from gateway.api.schemas.answers import Quote, Receipt
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.typed_data import Signer
-from roles.client.answers import Quote, Receipt, read
-from roles.client.consumer import Consumer
+from roles.client.consumer import Consumer, read
 from tests.gateway.nodes import Node
 from tests.gateway.world import Running, World, a_signer
 from tests.house.source import ROOT
@@ -35,26 +35,28 @@ def test_a_model_is_found_quoted_and_called_and_its_receipt_checked(alice: Consu
     answer = alice.chat(found[0].name, "hi", max_price=quote.hold, max_tokens=50)
     assert answer.text == answer.completion.choices[0].message.content != ""
     receipt = alice.receipt(answer.receipt)
-    assert (receipt.charge, receipt.price, receipt.noted["model"]) == (answer.charge, 115, MODEL)
+    assert (receipt.receipt.charge, receipt.receipt.price) == (answer.charge, 115)
+    assert receipt.noted is not None
+    assert receipt.noted.model == MODEL
     alice.check(receipt)
     assert node.asked[-1].json["messages"] == [{"role": "user", "content": "hi"}]
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("charge", "1"), ("price", "116"), ("units", {"call": 2}), ("lane", "0x" + "11" * 20)]
+    ("field", "value"), [("charge", 1), ("price", 116), ("units", {"call": 2}), ("lane", "0x" + "11" * 20)]
 )
 def test_a_receipt_that_says_something_else_is_found(alice: Consumer, field: str, value: Any) -> None:
     receipt = alice.receipt(alice.chat(MODEL, "hi").receipt)
     with pytest.raises(Conflict):
-        alice.check(receipt.model_copy(update={"receipt": {**receipt.receipt, field: value}}))
+        alice.check(receipt.model_copy(update={"receipt": receipt.receipt.model_copy(update={field: value})}))
 
 
 def test_terms_and_signatures_of_others_are_found(world: World, alice: Consumer, gateway: Running) -> None:
     first, second = (alice.receipt(alice.chat(MODEL, "hi").receipt) for _ in range(2))
     changes: list[dict[str, Any]] = [
         {"signature": second.signature},
-        {"terms": {"body": "0x"}},
-        {"receipt": {}},
+        {"terms": first.terms.model_copy(update={"body": "0x"})},
+        {"receipt": first.receipt.model_copy(update={"end": "unheard of"})},
     ]
     for changed in changes:
         with pytest.raises(Conflict):
