@@ -13,10 +13,11 @@ from gateway import bounds
 from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, LIMITS, Ask, written
-from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, LIMITS, Ask, written
+from gateway.workflow.plan import PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.templates import named
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
@@ -36,7 +37,7 @@ ANSWERS = (
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
     """A step's request. Rejected when its input does not fit the protocol."""
     model = planned.models[0]
-    if speaks(planned.step) == OPENAI_CHAT:
+    if speaks(planned.step) == Protocol.chat:
         if not isinstance(values.get("messages"), list) or not values["messages"]:
             raise Rejected("`messages` is not a list of messages")
         body = {key: value for key, value in values.items() if key.lower() not in OURS}
@@ -57,7 +58,7 @@ def _written(path: str, body: dict[str, Any], limit: int, *, include_usage: bool
 
 
 def output(path: str, body: bytes) -> Any:
-    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; or a chat
+    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; or an
     answer with its text as `content`. Rejected when the answer is none of these, or too much to be decoded whole.
     """
     try:
@@ -71,7 +72,8 @@ def output(path: str, body: bytes) -> Any:
         if path == EMBEDDINGS:
             rows = [row["embedding"] for row in answer["data"]]
             return {"embedding": rows[0], "embeddings": rows}
-        return {**answer, "content": answer["choices"][0]["message"]["content"] or ""}
+        choice = answer["choices"][0]
+        return {**answer, "content": (choice["text"] if path == COMPLETIONS else choice["message"]["content"]) or ""}
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Rejected(f"its answer is not what its protocol says: {error!r}") from error
 
@@ -106,7 +108,7 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
             path.step for path in (step.when.paths if step.when else ())
         }
         by_a_model = planned[name].models or planned[name].unserved
-        if name in chain and (speaks(step) != OPENAI_CHAT or not by_a_model):
+        if name in chain and (speaks(step) != Protocol.chat or not by_a_model):
             return ()
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()
@@ -120,7 +122,7 @@ def refusal_of(refused: PassedOn) -> str:
 
 def tensor_request(model: Model, values: Any) -> dict[str, Any]:
     """An inference request from named values. Rejected when an input is missing or does not fit its shape."""
-    interface = next(one for one in model.document["interfaces"] if one["protocol"] == "oip/2")
+    interface = next(one for one in model.document["interfaces"] if one["protocol"] == Protocol.tensors)
     if not isinstance(values, dict):
         raise Rejected(f"the input of {model.name} is an object of named values")
     inputs = []
