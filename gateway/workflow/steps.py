@@ -15,6 +15,7 @@ from gateway.metering import openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, LIMITS, Ask, written
 from gateway.workflow.plan import PlannedStep, embeds, speaks
+from ledger.core.catalog import tensors
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.protocols import Protocol
@@ -125,18 +126,11 @@ def tensor_request(model: Model, values: Any) -> dict[str, Any]:
     interface = next(one for one in model.document["interfaces"] if one["protocol"] == Protocol.tensors)
     if not isinstance(values, dict):
         raise Rejected(f"the input of {model.name} is an object of named values")
-    inputs = []
-    for declared in interface["inputs"]:
-        name = declared["name"]
-        if name not in values:
-            raise Rejected(f"{model.name} needs the input {name!r}", input=name)
-        data = _flat(values[name])
-        if declared["datatype"] == "BYTES":
-            data = [item if isinstance(item, str) else str(item) for item in data]
-        inputs.append(
-            {"name": name, "datatype": declared["datatype"], "shape": _shape(declared["shape"], data), "data": data}
-        )
-    return {"inputs": inputs}
+    wanted = tensors.tensors(interface["inputs"])
+    missing = next((one.name for one in wanted if one.name not in values), None)
+    if missing is not None:
+        raise Rejected(f"{model.name} needs the input {missing!r}", input=missing)
+    return {"inputs": [tensors.filled(one, values[one.name]) for one in wanted]}
 
 
 def tensor_values(answer: Any) -> dict[str, Any]:
@@ -161,13 +155,3 @@ def _flat(value: Any) -> list[Any]:
         else:
             around.pop()
     return flat
-
-
-def _shape(declared: list[int], data: list[Any]) -> list[int]:
-    """The declared shape, with its free dimension (if any) computed. Rejected when the data do not fit."""
-    known = math.prod(size for size in declared if size > 0)
-    free = len(data) // known if known else len(data)
-    shape = [size if size > 0 else free for size in declared]
-    if math.prod(shape) != len(data):
-        raise Rejected(f"{len(data)} values do not fit the shape {declared}")
-    return shape

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gateway.call.probes import ask_of
 from gateway.catalog.catalog import ModelEntry
+from gateway.workflow import steps
+from ledger.core.catalog import models
 from ledger.core.catalog.protocols import CALLABLE, Protocol
-from ledger.core.catalog.tensors import Tensor
+from ledger.core.catalog.tensors import Tensor, filled
 from ledger.core.values.documents import schema
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest
@@ -23,7 +26,7 @@ from roles.node.models.described import Described
 from tests.gateway.conftest import Refused, Run
 from tests.gateway.nodes import answering
 from tests.gateway.workflows import Loom
-from tests.gateway.world import Running, a_signer
+from tests.gateway.world import Running, a_model, a_signer
 from tests.roles.model_servers import chats, paths, serving
 
 USAGE = {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
@@ -74,6 +77,35 @@ def test_a_model_takes_what_its_document_names_and_nothing_else(loom: Loom, gate
         "/v1/invoke", json={"model": f"@acme/{name}", "input": {"messages": []}}, headers=headers
     )
     assert f"send `{next(iter(TEXTS[name]))}`" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "value"),
+    [
+        ("FP32", [-1, 4], [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("FP32", [-1, -1], [[1, 2], [3, 4]]),
+        ("FP32", [-1, -1], [1, 2, 3]),
+        ("FP32", [2, 2], [[1, 2], [3]]),
+        ("FP32", [2], ["1", "2"]),
+        ("FP32", [2], [1, None]),
+        ("BYTES", [1], 1),
+        ("BYTES", [1], {"said": "hello"}),
+        ("BOOL", [1], 0),
+        ("INT64", [1], 1.5),
+    ],
+)
+def test_a_step_fills_a_tensor_as_the_command_line_does(datatype: str, shape: list[int], value: Any) -> None:
+    tensor = {"name": "X", "datatype": datatype, "shape": shape}
+    document = a_model("@acme/tensors", interfaces=[{"protocol": "oip/2", "inputs": [tensor], "outputs": [tensor]}])
+
+    def of(fill: Callable[[], Any]) -> Any:
+        try:
+            return fill()
+        except Rejected as rejected:
+            return rejected.message
+
+    by_a_step = of(lambda: steps.tensor_request(models.model(document), {"X": value})["inputs"])
+    assert by_a_step == of(lambda: [filled(Tensor("X", datatype, tuple(shape)), value)])
 
 
 @pytest.mark.parametrize("name", ["complete", "embed"])
