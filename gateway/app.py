@@ -150,6 +150,7 @@ def api_routes(running: Running) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         responses=openapi.ERRORS,
+        generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
     modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel)
     for module in modules:

@@ -352,4 +352,4 @@ _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model":
 _describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXT})
 _describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXT})
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
-_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})
+_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": OBJECTS})

@@ -62,6 +62,8 @@ def _resolved(part: Any, whole: Any) -> Any:
         return part
     if "$ref" in part:
         return _resolved(whole["$defs"][part["$ref"].rpartition("/")[2]], whole)
+    if part.get("const") is True:  # makers of clients stumble over a boolean that is always the same
+        return {"type": "boolean", **{name: one for name, one in part.items() if name != "const"}}
     return {name: _resolved(one, whole) for name, one in part.items()}
 
 
