@@ -27,6 +27,8 @@ from gateway.api import (
 from gateway.api.schemas import openapi
 from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
 from gateway.context import Gateway
+from gateway.dialects import token_count
+from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import x402
@@ -59,7 +61,7 @@ class App:
         if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
             return
-        client = Client(scope, receive, send)
+        client = (TranslatedClient if scope["path"] in DIALECTS else Client)(scope, receive, send)
         if client.sender.place is not None:
             await self._serve(gateway, scope, client)
             return
@@ -98,6 +100,9 @@ class App:
             return
         if paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
+        elif token_count.is_asked(scope):
+            assert isinstance(client, TranslatedClient)
+            await token_count.serve(gateway, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
         else:

@@ -56,6 +56,8 @@ class Failed(Answer):
     """Every answer of status 400 and above, but for those of health."""
 
     error: Failure
+    type: str = ""
+    """Where Anthropic's clients ask: error."""
 
 
 # Accounts.
