@@ -27,7 +27,12 @@ def test_a_stock_client_needs_a_url_and_a_key(
         pytest.skip(f"{CLIENTS} is not there: make test-slow installs it")
     world.deposit(consumer.address, 10**9)
     node.behaviour = speaking
-    command: list[str | Path] = [CLIENTS, HERE / "programs" / f"{program}.py", gateway.url, gateway.key(consumer)]
+    command: list[str | Path] = [
+        CLIENTS,
+        HERE / "programs" / f"{program}.py",
+        gateway.url,
+        gateway.key(consumer, rights=["manage"]),
+    ]
     home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}  # nobody's keys, proxies and traces
     ended = subprocess.run(command, env=home, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
