@@ -321,14 +321,17 @@ async def _starting() -> None:
 
 
 def _describe(path: str, name: str, description: str, required: dict[str, Any], **optional: Any) -> None:
-    """Show a paid route in the OpenAPI document. `serve` answers it; until the gateway runs, it is refused."""
+    """Show a paid route in the OpenAPI document."""
+    _show(path, name, description + SENT_AGAIN, required, optional)
+
+
+def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
+    """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
         extra["parameters"] = [NAME]
-    router.add_api_route(
-        path, _starting, methods=["POST"], name=name, description=description + SENT_AGAIN, openapi_extra=extra
-    )
+    router.add_api_route(path, _starting, methods=["POST"], name=name, description=description, openapi_extra=extra)
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
@@ -349,6 +352,13 @@ _describe(
     "A message, as Anthropic's clients ask for it, of a model or a workflow. The key may come as `x-api-key`.",
     {"model": MODEL, "messages": OBJECTS, "max_tokens": OPTIONS["max_tokens"]},
     stream={"type": "boolean"},
+)
+_show(
+    messages.COUNT_PATH,
+    "count_tokens",
+    "The input tokens of a message that is not asked for. Free, with a key.",
+    {"model": MODEL, "messages": OBJECTS},
+    {},
 )
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
 _describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})
