@@ -160,7 +160,7 @@ def api_routes(running: Running) -> FastAPI:
     modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel)
     for module in modules:
         app.include_router(module.router)
-    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.PATHS)
+    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

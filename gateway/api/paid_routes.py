@@ -16,6 +16,8 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke
+from gateway.api.schemas.openapi import KEY
+from gateway.api.schemas.openapi import PAID as PAID_WAYS
 from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
@@ -55,8 +57,8 @@ PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
-PATHS = NAMED_PATHS | {INFER.format(model="{name}")}
-"""As OpenAPI writes them."""
+WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAID_WAYS) | {messages.COUNT_PATH: KEY}
+"""How a request may show who asks, by the path as OpenAPI writes it."""
 
 
 def is_paid_route(scope: Message) -> bool:
@@ -340,7 +342,12 @@ async def _starting() -> None:
 
 
 def _describe(path: str, name: str, description: str, required: dict[str, Any], **optional: Any) -> None:
-    """Show a paid route in the OpenAPI document. `serve` answers it; until the gateway runs, it is refused."""
+    """Show a paid route in the OpenAPI document."""
+    _show(path, name, description + SENT_AGAIN, required, optional)
+
+
+def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
+    """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
@@ -350,7 +357,7 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
         _starting,
         methods=["POST"],
         name=name,
-        description=description + SENT_AGAIN,
+        description=description,
         openapi_extra=extra,
         responses=ANSWERED,
     )
@@ -374,6 +381,13 @@ _describe(
     "A message, as Anthropic's clients ask for it, of a model or a workflow. The key may come as `x-api-key`.",
     {"model": MODEL, "messages": OBJECTS, "max_tokens": OPTIONS["max_tokens"]},
     stream={"type": "boolean"},
+)
+_show(
+    messages.COUNT_PATH,
+    "count_tokens",
+    "The input tokens of a message that is not asked for. Free, with a key.",
+    {"model": MODEL, "messages": OBJECTS},
+    {},
 )
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
 _describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": OBJECTS})

@@ -206,13 +206,6 @@ def test_calls_that_a_node_mixes_are_an_error() -> None:
         assert stream_of(dialect(path), mixed[:2])[-1]["type"] != "error"
 
 
-def test_an_answers_calls_are_bounded() -> None:
-    names = [{"id": f"call_{n}", "function": {"name": "f"}} for n in range(bounds.TOOL_CALLS + 1)]
-    whole = json.dumps({"choices": [{"message": {"tool_calls": names}}]}).encode()
-    assert len(json.loads(dialect("/v1/responses").whole(whole))["output"]) == bounds.TOOL_CALLS
-    assert len(json.loads(dialect("/v1/messages").whole(whole))["content"]) == bounds.TOOL_CALLS
-
-
 def test_a_response_is_asked_for_as_chat() -> None:
     body = {
         "model": "m",

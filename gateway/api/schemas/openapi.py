@@ -1,6 +1,6 @@
 """The OpenAPI document: FastAPI's, with the ways to show who asks, and one shape of errors for every route."""
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -93,11 +93,14 @@ Way = dict[str, list[str]]
 """A scheme by which a request may show who asks; none for everybody."""
 ANYBODY: Way = {}
 ASKED: tuple[Way, ...] = ({"key": []}, {"account": []})
+KEY: tuple[Way, ...] = ({"key": []},)
 PAID: tuple[Way, ...] = ({"key": []}, {"voucher": []}, {"payment": []})
 
 
-def describe(app: FastAPI, routes: Iterable[BaseRoute], paid: Container[str]) -> None:
-    """Have an application's document name the ways of each of these routes; `paid` are the paths of paid calls."""
+def describe(app: FastAPI, routes: Iterable[BaseRoute], ways: Mapping[str, tuple[Way, ...]]) -> None:
+    """Have an application's document name the ways of each of these routes: for some paths these, for others those that
+    they depend on.
+    """
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -105,9 +108,9 @@ def describe(app: FastAPI, routes: Iterable[BaseRoute], paid: Container[str]) ->
         document.setdefault("components", {})["securitySchemes"] = SCHEMES
         for route in routes:
             if isinstance(route, APIRoute):
-                ways = PAID if route.path_format in paid else _ways(route.dependant)
+                known = ways.get(route.path_format) or _ways(route.dependant)
                 for method in route.methods or ():
-                    document["paths"][route.path_format][method.lower()]["security"] = list(ways)
+                    document["paths"][route.path_format][method.lower()]["security"] = list(known)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
