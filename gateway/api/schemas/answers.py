@@ -300,7 +300,7 @@ class Provider(Answer):
     since: Ms
     pricing: Rates
     capacity: int
-    quality_ppm: Ppm
+    quality_ppm: Ppm | None
     latency_ms: int | None
     round_trip_ms: int | None
     calls: int
