@@ -16,6 +16,7 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke
+from gateway.api.schemas.openapi import MESSAGE_ERRORS
 from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
@@ -53,6 +54,10 @@ NAMED_PATHS = OPENAI | PAID | {invoke.PATH}
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
+
+
+PATHS = NAMED_PATHS | {INFER.format(model="{name}")}
+"""As OpenAPI writes them."""
 
 
 def is_paid_route(scope: Message) -> bool:
@@ -316,6 +321,21 @@ OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "min
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}
 
 
+HEADERS = {
+    "Tollway-Receipt": "The call's id: `GET /v1/receipts/{id}` shows its receipt.",
+    "Tollway-Charge": "What the consumer paid, in atoms.",
+    "Tollway-Seq": "The receipt's number among its gateway's.",
+    "Tollway-Signature": "The gateway's EIP-712 signature of the receipt.",
+}
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, in the shape of its protocol. A stream has its receipt in its last events.",
+        "headers": {name: {"description": said, "schema": TEXT} for name, said in HEADERS.items()},
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": TEXT}},
+    }
+}
+
+
 async def _starting() -> None:
     raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
 
@@ -325,13 +345,26 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     _show(path, name, description + SENT_AGAIN, required, optional)
 
 
-def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
+def _show(
+    path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any], **said: Any
+) -> None:
     """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
-    extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    extra: dict[str, Any] = {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        **said,
+    }
     if "{name}" in path:
         extra["parameters"] = [NAME]
-    router.add_api_route(path, _starting, methods=["POST"], name=name, description=description, openapi_extra=extra)
+    router.add_api_route(
+        path,
+        _starting,
+        methods=["POST"],
+        name=name,
+        description=description,
+        openapi_extra=extra,
+        responses=ANSWERED | (MESSAGE_ERRORS if path.startswith(messages.PATH) else {}),
+    )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
@@ -359,6 +392,7 @@ _show(
     "The input tokens of a message that is not asked for. Free, with a key.",
     {"model": MODEL, "messages": OBJECTS},
     {},
+    security=[{"key": []}],
 )
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
-_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})
+_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": OBJECTS})

@@ -1,6 +1,7 @@
 """`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Royalty as Granted
 from ledger.core.catalog.models import MB
+from ledger.core.catalog.protocols import CALLABLE, Protocol
 from ledger.core.values.atoms import ceil_div
 from ledger.core.values.documents import Document, schema
 from ledger.core.values.errors import Rejected
@@ -42,8 +44,8 @@ Task = Annotated[
     str | None,
     Option("--task", help="text-generation, image-classification, ...; default: what the model's tensors speak of."),
 ]
-Protocol = Annotated[
-    str | None, Option("--protocol", help="Of a --url: openai.chat/1 or oip/2; default: what it speaks.")
+Spoken = Annotated[
+    str | None, Option("--protocol", help=f"Of a --url: {', '.join(CALLABLE)}; default: what it speaks.")
 ]
 Tensors = Annotated[
     list[str] | None,
@@ -57,10 +59,13 @@ Memory = Annotated[
     int | None,
     Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
 ]
+Deliverer = Annotated[
+    list[str] | None,
+    Option("--deliverer", help="Who may be paid for delivering it, beside you: a wallet or 0x address. Up to 4."),
+]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
-PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oip/2")
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
 ]
@@ -71,8 +76,8 @@ OwnAsk = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, and what
-    descendants owe.
+    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, what descendants
+    owe, and who may deliver it.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Description:
     royalty: str | None
     floor: list[str]
     memory_mb: int | None = None
+    deliverers: Sequence[str] = ()
 
     def document(self, lineage: list[Document], served: Served | None = None) -> Document:
         """The model document. Rejected unless it has either a model or a URL, and can be called.
@@ -96,6 +102,9 @@ class Description:
         body = self._described()
         if self.royalty is not None:
             body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        chain_id = transactions.chain_id(here())
+        if self.deliverers:
+            body["delivery"] = sorted({did(chain_id, keystore.party(one)) for one in self.deliverers})
         if self.url is not None and not self.tensors:
             served = served or servers.find(self.url, self.name, self.protocol or "")[1]
             body["interfaces"] = [model_server.sound(served).interface]
@@ -103,7 +112,7 @@ class Description:
             "schema": "tollway/model/1",
             "name": self.name,
             "version": self.version,
-            "owner": did(transactions.chain_id(here()), here().account),
+            "owner": did(chain_id, here().account),
             "license": self.license,
             **body,
             "lineage": lineage,
@@ -116,9 +125,9 @@ class Description:
                 f"no model given: tollway maker register {self.name} MODEL, with an .onnx file or a folder, "
                 "or --url URL, or --card FILE"
             )
-        protocol = self.protocol or (model_server.TENSORS if self.tensors else model_server.CHAT)
+        protocol = self.protocol or (Protocol.tensors if self.tensors else Protocol.chat)
         for what, said, known in (
-            ("protocol", [protocol], PROTOCOLS),
+            ("protocol", [protocol], CALLABLE),
             ("meter", self.meters, list(Meter.__members__)),
         ):
             wrong = next((one for one in said if one not in known), None)
@@ -177,7 +186,7 @@ def register(  # noqa: PLR0913
     ask: OwnAsk = None,
     ratio: Ratio = "0ppm",
     task: Task = None,
-    protocol: Protocol = None,
+    protocol: Spoken = None,
     tensor: Tensors = None,
     meter: Meters = None,
     royalty: Royalty = None,
@@ -185,6 +194,7 @@ def register(  # noqa: PLR0913
     version: Version = "1.0.0",
     license: License = "Apache-2.0",
     memory: Memory = None,
+    deliverer: Deliverer = None,
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
@@ -218,6 +228,7 @@ def register(  # noqa: PLR0913
             royalty,
             floor or [],
             memory,
+            deliverer or [],
         ).document([])
     publish(document, Role.maker, bid, f"register {name} {version} as {here().wallet}")
 
@@ -447,7 +458,7 @@ def retire(model: Model) -> None:
 
 def interface(protocol: str, tensors: list[str]) -> Document:
     """The interface of a protocol, with its tensors if it is OIP v2."""
-    if protocol != "oip/2":
+    if protocol != Protocol.tensors:
         return {"protocol": protocol}
     sides: dict[str, list[Document]] = {"in": [], "out": []}
     for text in tensors:
@@ -455,7 +466,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
         if side not in sides or not SHAPE.fullmatch(shape):
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
-    return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
+    return {"protocol": Protocol.tensors, "inputs": sides["in"], "outputs": sides["out"]}
 
 
 def derivative_terms(royalty: str, floor: list[str]) -> Document:
