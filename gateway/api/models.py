@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request
 
 from gateway.api.dependencies import Here, Seen
 from gateway.api.representations import shown_terms
-from gateway.api.schemas import MAX_INT
+from gateway.api.schemas import MAX_INT, Format
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Entry
+from gateway.catalog.exports import Published
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Scope
-from ledger.core.catalog import exports
-from ledger.core.catalog.exports import Format, Published
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.terms import TYPICAL_CALL

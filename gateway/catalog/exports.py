@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 
+from gateway.api.schemas import Format
 from ledger.core.values.atoms import Atoms, Currency
 from ledger.core.values.documents import Document, Json
 from ledger.core.values.errors import Rejected
@@ -372,15 +372,6 @@ def inference_service(one: Published, place: Place) -> Json:
             }
         },
     }
-
-
-class Format(StrEnum):
-    """The exports of one model or workflow, as they are asked for. OpenRouter's is the list of models itself."""
-
-    a2a = "a2a"
-    erc8004 = "erc8004"
-    kserve = "kserve"
-    mcp = "mcp"
 
 
 _EXPORTS: Mapping[Format, Callable[[Published, Place], Json]] = {
