@@ -11,6 +11,8 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
+from gateway.agents import requests as agent_requests
+from gateway.agents.protocols import Protocols
 from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
 from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
 from gateway.context import Gateway
@@ -38,7 +40,8 @@ class App:
 
     def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
         self.running = Running(settings, ledger)
-        self.api_routes = api_routes(self.running)
+        self.protocols = Protocols()
+        self.api_routes = api_routes(self.running, self.protocols)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
@@ -86,6 +89,9 @@ class App:
             await paid_routes.serve(gateway, scope, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
+        elif agent_requests.is_of_agents(scope["path"]):
+            await self.protocols.serve(self._serve_within_rates, gateway, scope, client)
+            return  # what it asked for was noted there
         else:
             await self._serve_other(scope, client)
         if shows and (client.status == 401 or _paid_nothing(client)):
@@ -115,14 +121,15 @@ def create_app(settings: Settings | None = None, ledger: LedgerSettings | None =
     return App(settings or Settings(), ledger or LedgerSettings.model_validate({}))
 
 
-def api_routes(running: Running) -> FastAPI:
+def api_routes(running: Running, protocols: Protocols) -> FastAPI:
     """Every route that is not a paid call."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         app.state.gateway = gateway = await running.start()
         try:
-            yield {"connections": gateway.connections}
+            async with protocols.running():
+                yield {"connections": gateway.connections}
         finally:
             await running.stop()
 
