@@ -117,16 +117,23 @@ def ours(stack: ExitStack, upstream_port: int) -> tuple[Target, World]:
     consumer = a_signer("bench")
     world.deposit(consumer.address, 10**15)
     port = free_port()
+    pid = stack.enter_context(gateway_process(world, port, "bench gateway"))
+    return Target(OURS, port, pid, key_for(world, port)), world
+
+
+@contextmanager
+def gateway_process(world: World, port: int, name: str) -> Iterator[int]:
+    """A gateway with a signing key of its own over this database."""
     environment = {
         "LEDGER_DATABASE_URL": world.url,
-        "GATEWAY_SIGNING_KEY": to_hex(keccak256(b"bench gateway")),
+        "GATEWAY_SIGNING_KEY": to_hex(keccak256(name.encode())),
         "GATEWAY_OPERATOR": to_hex(OPERATOR.address),
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
         "GATEWAY_LEASE_ATOMS": str(10**12),
     }
     command = ("gateway", "--port", str(port), "--log-level", "warning")
-    pid = stack.enter_context(running(*command, port=port, environment=environment))
-    return Target(OURS, port, pid, key_for(world, port)), world
+    with running(*command, port=port, environment=environment) as pid:
+        yield pid
 
 
 def key_for(world: World, port: int) -> str:

@@ -50,6 +50,10 @@ PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
+PATHS = OPENAI | {invoke.PATH, INFER.format(model="{name}")}
+"""As OpenAPI writes them."""
+
+
 def is_paid_route(scope: Message) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
@@ -308,6 +312,21 @@ OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "min
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}
 
 
+HEADERS = {
+    "Tollway-Receipt": "The call's id: `GET /v1/receipts/{id}` shows its receipt.",
+    "Tollway-Charge": "What the consumer paid, in atoms.",
+    "Tollway-Seq": "The receipt's number among its gateway's.",
+    "Tollway-Signature": "The gateway's EIP-712 signature of the receipt.",
+}
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, in the shape of its protocol. A stream has its receipt in its last events.",
+        "headers": {name: {"description": said, "schema": TEXT} for name, said in HEADERS.items()},
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": TEXT}},
+    }
+}
+
+
 async def _starting() -> None:
     raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
 
@@ -319,7 +338,13 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     if "{name}" in path:
         extra["parameters"] = [NAME]
     router.add_api_route(
-        path, _starting, methods=["POST"], name=name, description=description + SENT_AGAIN, openapi_extra=extra
+        path,
+        _starting,
+        methods=["POST"],
+        name=name,
+        description=description + SENT_AGAIN,
+        openapi_extra=extra,
+        responses=ANSWERED,
     )
 
 

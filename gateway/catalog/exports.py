@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.api.schemas import Format
+from gateway.api.schemas.bodies import Format
 from ledger.core.values.atoms import Atoms, Currency
 from ledger.core.values.documents import Document, Json
 from ledger.core.values.errors import Rejected

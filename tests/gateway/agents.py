@@ -60,7 +60,7 @@ async def an_agent(
 
 
 class Session:
-    """MCP's client of now as `x402.mcp` calls it, and its answers as that reads them: it knows the SDK before version 2."""
+    """MCP's client of now, as `x402.mcp` calls it and reads its answers: that knows the SDK before version 2."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
