@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
+from gateway.agents import listings
 from gateway.agents import requests as agent_requests
 from gateway.agents.protocols import Protocols
 from gateway.api import (
@@ -53,8 +54,8 @@ class App:
 
     def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
         self.running = Running(settings, ledger)
-        self.protocols = Protocols()
-        self.api_routes = api_routes(self.running, self.protocols)
+        self.api_routes = api_routes(self.running)
+        self.protocols: Protocols = self.api_routes.state.protocols
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
@@ -134,14 +135,14 @@ def create_app(settings: Settings | None = None, ledger: LedgerSettings | None =
     return App(settings or Settings(), ledger or LedgerSettings.model_validate({}))
 
 
-def api_routes(running: Running, protocols: Protocols) -> FastAPI:
+def api_routes(running: Running) -> FastAPI:
     """Every route that is not a paid call."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         app.state.gateway = gateway = await running.start()
         try:
-            async with protocols.running():
+            async with app.state.protocols.running():
                 yield {"connections": gateway.connections}
         finally:
             await running.stop()
@@ -157,7 +158,8 @@ def api_routes(running: Running, protocols: Protocols) -> FastAPI:
         redoc_url=None,
         responses=openapi.ERRORS,
     )
-    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel)
+    app.state.protocols = Protocols()
+    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
     for module in modules:
         app.include_router(module.router)
     openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.PATHS)

@@ -22,6 +22,7 @@ from gateway.agents.requests import A2A, AgentRequest, Routes, decoded, payment_
 from gateway.api import invoke
 from gateway.bounds import Place, Places
 from gateway.call.idempotency import JSON, Headers, StoredResponse
+from gateway.catalog.exports import X402_EXTENSION
 from gateway.errors import Refusal
 from gateway.metering.ask import CHAT
 from gateway.payment import x402
@@ -57,7 +58,7 @@ class Asking:
     @property
     def headers(self) -> Headers:
         """Of every answer."""
-        return [(EXTENSIONS[0], messages.X402.encode())] if self.by_extension else []
+        return [(EXTENSIONS[0], X402_EXTENSION.encode())] if self.by_extension else []
 
     def result(self, result: Mapping[str, Any], headers: Headers) -> StoredResponse:
         return StoredResponse(200, [*JSON, *self.headers, *headers], self.written(result))
@@ -81,7 +82,7 @@ class A2AServer:
             incoming, streams = messages.read(request.json, request.path.removeprefix(A2A).removeprefix("/"))
             said = incoming.said or self._waiting(incoming.task_id)
             named = b",".join(client.headers.get(name, b"") for name in EXTENSIONS)
-            by_extension = messages.X402.encode() in named or incoming.payment is not None
+            by_extension = X402_EXTENSION.encode() in named or incoming.payment is not None
             asking = Asking(id, incoming, said, by_extension)
         except RpcRefusal as refused:
             await client.answer(_error(refused, refused.rpc_code, id))
@@ -89,6 +90,7 @@ class A2AServer:
         stream = _Stream(request.routes, asking) if streams and said.talks else None
         answer = await _ask(request.routes, asking, stream)
         if stream is not None and stream.begun:
+            self._forget(incoming.task_id)
             await stream.end()
         elif answer.status == 200:
             self._forget(incoming.task_id)
@@ -191,7 +193,8 @@ class _Stream:
     """A call's stream as the events of a task: at work, the answer piece by piece, and how it ended."""
 
     def __init__(self, routes: Routes, asking: Asking) -> None:
-        self._client, self._asking, self._id = routes.client, asking, messages.new_id()
+        self._client, self._asking = routes.client, asking
+        self._id = asking.incoming.task_id or messages.new_id()
         self._rest, self._facts, self._receipt = b"", dict[str, Any](), None
         self._error = "the stream ended in the middle"
         self._whole = False

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from gateway.errors import Refusal
 
-X402: Final = "https://github.com/google-agentic-commerce/a2a-x402/blob/main/spec/v0.2"
-"""The extension by which A2A's messages carry x402."""
 STATUS, REQUIRED, PAYLOAD = "x402.payment.status", "x402.payment.required", "x402.payment.payload"
 RECEIPTS, PAYMENT_ERROR = "x402.payment.receipts", "x402.payment.error"
 FACTS: Final = "tollway"

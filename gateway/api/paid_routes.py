@@ -14,13 +14,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway import bounds
-from gateway.api import invoke
+from gateway.api import invoke, models
 from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
 from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
 from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms, steady_ms
@@ -161,9 +162,21 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
         ask = _read(catalog, path, headers, body)
     else:
         ask = _longest(catalog, path, headers, body)
-    scope = Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm))
-    route = await _route(scope, catalog.find(ask.model), ask)
-    return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+    return await _required(Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm)), ask, headers)
+
+
+async def _required(scope: Scope, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
+    entry = scope.catalog.find(ask.model)
+    route = await _route(scope, entry, ask)
+    path, host = ask.upstream_path(ask.model), headers.get(b"host", b"")
+    shown = exports.example(models.published(scope, entry, ready=True))
+    body = shown[1] if shown is not None and shown[0] == path else {}
+    return x402.required(scope.gateway, path, host, route.price, body)
+
+
+async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
+    """The 402 that a request without credentials gets."""
+    return await _required(scope, _read(scope.catalog, path, {}, body), {b"host": host})
 
 
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
