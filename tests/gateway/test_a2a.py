@@ -248,11 +248,12 @@ def test_hostile_messages_are_refused_and_no_node_is_asked(chain: World, node: N
     said = {"messageId": "1", "role": "ROLE_USER", "parts": [{"text": "hi"}], "metadata": {"model": CHAT}}
     assert sent(gateway, rpc(said)).status_code == 402
     wrong: list[Any] = [None, [], 7, {}, {"parts": []}]
-    wrong += [{**said, name: value} for name in said for value in (None, 7, [], {}, "x" * 300)]
-    wrong += [{**said, "parts": parts} for parts in ([{}], [7], [{"text": 7}], [{"raw": "aGk="}], [{"data": [1]}])]
+    values: list[Any] = [None, 7, [], {}, "x" * 300]
+    parts: list[Any] = [[{}], [7], [{"text": 7}], [{"raw": "aGk="}], [{"data": [1]}]]
+    wrong += [{**said, name: value} for name in said for value in values]
+    wrong += [{**said, "parts": one} for one in parts]
     wrong += [{**said, "parts": [{"data": {"messages": 7}}, {"text": "hi"}]}, {**said, "taskId": "x"}]
-    payment = {"x402.payment.payload": 7}
-    wrong += [{**said, "metadata": {**said["metadata"], **payment}}]  # type: ignore[dict-item]
+    wrong += [{**said, "metadata": {"model": CHAT, "x402.payment.payload": 7}}]
     for message in wrong:
         answer = sent(gateway, rpc(message))
         assert (answer.status_code, "error" in answer.json()) == (200, True), (message, answer.text)

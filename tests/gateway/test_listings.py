@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 from x402.extensions.bazaar import with_bazaar
 from x402.extensions.bazaar.facilitator_client import DiscoveryResourcesResponse, ListDiscoveryResourcesParams
@@ -19,7 +21,8 @@ __all__ = ["chain", "shop"]
 
 def listed(gateway: Running, **asked: object) -> DiscoveryResourcesResponse:
     """What x402's client of bazaars reads."""
-    client = with_bazaar(HTTPFacilitatorClientSync(FacilitatorConfig(url=gateway.url)))
+    facilitator: Any = HTTPFacilitatorClientSync(FacilitatorConfig(url=gateway.url))
+    client = with_bazaar(facilitator)
     return client.extensions.bazaar.list_resources(ListDiscoveryResourcesParams(**asked))  # type: ignore[arg-type]
 
 

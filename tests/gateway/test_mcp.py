@@ -168,7 +168,8 @@ def test_hostile_bodies_are_refused_and_no_node_is_asked(gateway: Running, node:
     bodies = [b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b'{"jsonrpc":"2.0"}', deep, long]
     bodies += [json.dumps(one).encode() for one in ([a_call()], [a_call()] * 100, [], {"id": 1})]
     bodies += [b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}', b'{"jsonrpc":"2.0","id":1' + b"0" * 5_000 + b"}"]
-    bodies += [json.dumps(rpc(name, params)).encode() for name in ("tools/call", "unheard") for params in (None, 7, [])]
+    wrong: list[Any] = [None, 7, []]
+    bodies += [json.dumps(rpc(name, params)).encode() for name in ("tools/call", "unheard") for params in wrong]
     bodies += [json.dumps(rpc("tools/call", {"name": name, "arguments": 7})).encode() for name in ("call", None, 7)]
     for body in bodies:
         for version in ({}, {"MCP-Protocol-Version": "2026-07-28"}, {"MCP-Protocol-Version": "nonsense"}):
