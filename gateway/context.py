@@ -85,6 +85,8 @@ class Gateway:
     open_calls: int = 0
     """Admitted calls that are under way."""
     unpaid_bodies: Tasks = field(default_factory=lambda: Tasks(bounds.UNPAID_BODIES_AN_ADDRESS, bounds.UNPAID_BODIES))
+    agents: Tasks = field(default_factory=lambda: Tasks(bounds.AGENT_REQUESTS_AN_ADDRESS, bounds.AGENT_REQUESTS))
+    """Requests by MCP and A2A of those who have not shown yet that they pay."""
     payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
