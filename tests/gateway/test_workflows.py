@@ -252,6 +252,24 @@ def test_a_fallback_stands_in_for_a_step_that_nobody_serves(loom: Loom, world: W
     assert quoted_and_run(loom, world, consumer) == ["s1"]
 
 
+def test_a_step_that_a_request_does_not_run_need_not_be_served_for_it(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    given, when = {"messages": "$.messages"}, "$.messages[-1].content == 'escalate'"
+    loom.capsule(
+        pinned("reply", loom.talker("good", echoing(), ask=ASK), given),
+        pinned("dear", unserved(loom, "none"), given, when=when),
+        output={"content": "$steps.reply.output.content"},
+    )
+    key = loom.consumer(consumer)
+    served, refused = loom.gateway.chat(key, "@wanda/flow"), loom.gateway.chat(key, "@wanda/flow", text="escalate")
+    assert served.status_code == 200, served.text
+    rows = {row["step"]: row["status"] for row in served.json()["tollway"]["steps"]}
+    assert rows == {"reply": "ok", "dear": "skipped"}
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_provider")
+    assert len(tree(world.receipts_of(consumer.address))[1]) == 1, "who is refused pays nothing"
+
+
 def test_the_last_fallback_of_a_chain_serves(loom: Loom, world: World, consumer: Signer) -> None:
     a_chain(loom, loom.talker("weak", dying), unserved(loom, "none"), loom.talker("spare", echoing("spare: ")))
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
