@@ -57,6 +57,8 @@ class Promoted(NamedTuple):
 
 MAX_WORKFLOWS = 16
 """Workflows that are priced for the slots of one answer, those with the highest bids: everybody can publish them."""
+TASKS_TOLD = 64
+"""Tasks that are told of when nothing here can do the one that was asked for."""
 UNDECLARED = ("languages", "input_modes", "output_modes", "features", "require", "max_latency_ms", "max_memory_mb")
 """What a workflow declares nothing of: who asks for one of these is not shown it."""
 
@@ -90,10 +92,17 @@ async def discover(
         answer["diagnostic"] = {
             "message": "nothing here can do this",
             "required": dict(wanted),
-            "tasks_here": sorted({task for entry in catalog.models() for task in entry.model.tasks}),
+            "tasks_here": _tasks(catalog.models()),
             "nearest": [{"name": name, "lacks": lacking} for _, name, lacking in sorted(missed)[:3]],
         }
     return answer
+
+
+def _tasks(entries: Sequence[ModelEntry]) -> list[str]:
+    """What there is here to do, by name: what somebody serves first, as everybody can publish models."""
+    served = {task for entry in entries if entry.candidates for task in entry.model.tasks}
+    declared = {task for entry in entries for task in entry.model.tasks}
+    return sorted([*sorted(served), *sorted(declared - served)][:TASKS_TOLD])
 
 
 def find(

@@ -49,8 +49,8 @@ OwnAsk = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, and what
-    descendants owe.
+    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, what descendants
+    owe, and who may deliver it.
     """
 
     weights: Annotated[
@@ -82,6 +82,10 @@ class Description:
         int | None,
         Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
     ] = None
+    deliverers: Annotated[
+        list[str] | None,
+        Option("--deliverer", help="Who may be paid for delivering it, beside you: a wallet or 0x address. Up to 4."),
+    ] = None
 
     def document(self, name: str, lineage: list[Document], served: Served | None = None) -> Document:
         """The document of a model of this name. Rejected unless it has either a model or a URL, and can be called.
@@ -94,11 +98,14 @@ class Description:
         if self.url is not None and not self.tensors:
             served = served or servers.find(self.url, name, self.protocol or "")[1]
             body["interfaces"] = [model_server.sound(served).interface]
+        chain_id = transactions.chain_id(here())
+        if self.deliverers:
+            body["delivery"] = sorted({did(chain_id, keystore.party(one)) for one in self.deliverers})
         return {
             "schema": "tollway/model/1",
             "name": name,
             "version": self.version,
-            "owner": did(transactions.chain_id(here()), here().account),
+            "owner": did(chain_id, here().account),
             "license": self.license,
             **body,
             "lineage": lineage,
