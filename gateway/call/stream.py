@@ -239,7 +239,8 @@ class _Streaming:
             return self.unsent + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
         if self.end is EndReason.hold_reached and signed:
             self.accumulator.report(signed[-1].receipt.units)
-        return self.unsent + self.accumulator.last_events(note) + comment + DONE
+        cost = self.gateway.currency.decimal(int(note["charge"])) if note else None
+        return self.unsent + self.accumulator.last_events(note, cost) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
         if self.stored is not None and self.stored_bytes <= bounds.KEPT_ANSWER_BYTES:  # a longer one is not kept

@@ -22,6 +22,7 @@ from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal
+from gateway.metering import openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask, written
 from gateway.payment.billing import Billing, Served, charge
@@ -206,7 +207,9 @@ class _Completion:
         signed = await self._charge(execution.root(self.plan.tariff, EndReason.normal, digest, len(body)))
         headers = [*receipt_headers(*signed), *self.request.extra_headers]
         if ask.stream:
-            return StoredResponse(200, [*HEADERS, *headers], _events(completion, ask.include_usage)), signed
+            cost = self.gateway.currency.decimal(sum(one.receipt.charge for one in signed))
+            usage = openai.with_cost(completion["usage"], cost) if ask.include_usage else None
+            return StoredResponse(200, [*HEADERS, *headers], _events(completion, usage)), signed
         return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
@@ -316,8 +319,8 @@ class _Completion:
         return rows
 
 
-def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
-    """A whole completion as a stream of one piece."""
+def _events(completion: Mapping[str, Any], usage: Mapping[str, Any] | None) -> bytes:
+    """A whole completion as a stream of one piece, and its usage if that was asked for."""
     envelope = {name: completion[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
 
     def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -326,6 +329,6 @@ def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
     message = completion["choices"][0]["message"]
     events = event([{"index": 0, "delta": message, "finish_reason": None}])
     events += event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
-    if include_usage:
-        events += event([], usage=completion["usage"], tollway=completion["tollway"])
+    if usage is not None:
+        events += event([], usage=usage, tollway=completion["tollway"])
     return events + DONE
