@@ -1,7 +1,10 @@
 """A network that settles in USDC: a stock x402 client pays for a call in it, and the payees claim it to the atom."""
 
+import base64
+import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from eth_account import Account
 from x402 import x402Client
@@ -18,6 +21,8 @@ from roles.wallet import keystore, transactions
 from tests.journey.conftest import Person, settled_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+AHEAD = 900
+"""Seconds, more than a payment is valid for by itself, by which the chain's clock is moved before the payment."""
 PAYEES = (*actors.PEOPLE, keystore.TREASURY)
 
 
@@ -55,6 +60,13 @@ def has_claimed_everything() -> bool:
     return figures("claimed") == figures("earned")
 
 
+def lasts(body: dict[str, object]) -> int:
+    """How long a payment for a call is asked to be valid, in seconds."""
+    unpaid = httpx.post(f"{context.here().url}/v1/chat/completions", json=body)
+    [accepted] = json.loads(base64.b64decode(unpaid.headers["payment-required"]))["accepts"]
+    return int(accepted["maxTimeoutSeconds"])
+
+
 async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom() -> None:
     deployment = transactions.chain(context.here()).deployment
     assert (deployment.token_name, deployment.token_version, deployment.token_decimals) == ("USDC", "2", 6)
@@ -67,9 +79,11 @@ async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom()
         {"allowed_assets": [{"network": chain_name, "asset": asset, "max_amount_per_payment": "1000000"}]}
     )
     client.register(chain_name, ExactEvmScheme(account))
-    before = held()
     body = {"model": actors.SERVICE, "messages": [{"role": "user", "content": "Where is my lamp?"}], "max_tokens": 32}
+    run(f"local advance {AHEAD}")
+    before = held()
     async with x402HttpxClient(client, base_url=context.here().url, timeout=120) as http:
+        assert wait_until(lambda: lasts(body) > AHEAD, 60), "the gateway's payments go by the chain's clock"
         response = await http.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     charge = int(response.headers["tollway-charge"])
