@@ -8,12 +8,27 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
-from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
+from gateway.api import (
+    accounts,
+    health,
+    inference_v2,
+    keys,
+    models,
+    network,
+    paid_routes,
+    proofs,
+    statements,
+    tunnel,
+)
+from gateway.api.schemas import openapi
 from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
 from gateway.context import Gateway
+from gateway.dialects import token_count
+from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import x402
@@ -25,7 +40,8 @@ log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
 WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys"))
 """Where everybody can leave a row."""
-
+ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
+LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 UNPAID = {x402.HEADER: frozenset((400, 402, 499, 503)), b"tollway-voucher": frozenset((402,))}
 """How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row. A
@@ -45,7 +61,7 @@ class App:
         if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
             return
-        client = Client(scope, receive, send)
+        client = (TranslatedClient if scope["path"] in DIALECTS else Client)(scope, receive, send)
         if client.sender.place is not None:
             await self._serve(gateway, scope, client)
             return
@@ -84,6 +100,9 @@ class App:
             return
         if paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
+        elif token_count.is_asked(scope):
+            assert isinstance(client, TranslatedClient)
+            await token_count.serve(gateway, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
         else:
@@ -126,9 +145,22 @@ def api_routes(running: Running) -> FastAPI:
         finally:
             await running.stop()
 
-    app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
+    app = FastAPIOffline(  # FastAPI, but that /docs takes its scripts from here
+        title="Tollway gateway",
+        version="1",
+        description=ABOUT,
+        license_info=LICENSE,
+        servers=[{"url": "/", "description": "this gateway"}],
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+        responses=openapi.ERRORS,
+        generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
+    )
+    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel)
+    for module in modules:
         app.include_router(module.router)
+    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -18,6 +18,8 @@ import pytest
 from gateway import bounds
 from gateway.__main__ import allow_files
 from gateway.call.idempotency import Answers, StoredResponse
+from gateway.dialects.messages import Messages
+from gateway.dialects.responses import Responses
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Signer
@@ -509,3 +511,12 @@ def test_a_body_has_40_000_strings(gateway: Running, key: str) -> None:
             rows = (*known, *(f'"{number:x}":0' for number in range(more)))
             answer = gateway.http.post(PATH, content=f"{{{','.join(rows)}}}", headers=headers)
             assert answer.status_code == status, answer.text[:300]
+
+
+def test_an_answer_in_another_protocol_has_1024_calls_of_functions() -> None:
+    """A node may name 20,000 in each event, and each becomes several events there, and an object of the last one."""
+    calls = [{"id": f"call_{n}", "function": {"name": "f"}} for n in range(1025)]
+    for most in (1024, 1025):
+        answer = json.dumps({"choices": [{"message": {"tool_calls": calls[:most]}}]}).encode()
+        assert len(json.loads(Responses().whole(answer))["output"]) == 1024
+        assert len(json.loads(Messages().whole(answer))["content"]) == 1024
