@@ -117,7 +117,7 @@ def _now() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
