@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -78,7 +78,7 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
-    parent_key: bytes = field(repr=False)
+    parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY

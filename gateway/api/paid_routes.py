@@ -156,7 +156,7 @@ def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes])
     if said is None:
         return ZERO_DIGEST
     longest = int((gateway.settings.call_seconds + calls.LATER) * 1000) + call_heads.SKEW_MS
-    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_key, caller.consumer, now_ms() - longest)
+    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_keys, caller.consumer, now_ms() - longest)
 
 
 async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:

@@ -416,7 +416,7 @@ def _proven(gateway: Gateway, candidate: Candidate, asked: Asked, call_id: Diges
     """
     at = now_ms()
     head = call_heads.write(CallHead(gateway.lane, gateway.signer.public, at), candidate.secret, asked)
-    parent = call_heads.write_parent(gateway.parent_key, call_id, candidate.provider, at)
+    parent = call_heads.write_parent(gateway.parent_keys[0], call_id, candidate.provider, at)
     lines = f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n"
     return f"{lines}{call_heads.PARENT}: {parent}\r\n".encode()
 

@@ -348,6 +348,7 @@ def rebuild(
 @app.command("retire")
 def retire() -> None:
     """Leave a private grid for a chain: show what you owe there. Once, when gateways have stopped and all is final."""
+    output.confirm("take every balance out of this private grid's ledger, for good?")
     output.show(ledgers.operate("retire")[0])
 
 
