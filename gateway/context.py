@@ -89,7 +89,9 @@ class Gateway:
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
-    writes: Rates = field(default_factory=lambda: Rates(bounds.WRITES_A_MINUTE))
+    writes: Rates = field(
+        default_factory=lambda: Rates(bounds.WRITES_A_MINUTE, bounds.WRITES_TOGETHER, bounds.WRITES_WHEN_BUSY)
+    )
     tracing: Tracing | None = None
     draining: bool = False
     unwell: Unwell = field(default_factory=Unwell)
