@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import orjson
@@ -73,6 +74,11 @@ class Holds:
             holds.release()
             raise
         return holds
+
+    async def add(self, gateway: Gateway, billing: Billing, plan: Plan, more: Atoms) -> None:
+        """Hold more of the consumer's. Refused above its largest price, and when it has less."""
+        planning.check_price(plan.entry, self.consumer.amount + more, plan.preferences)
+        self.consumer.join(await gateway.leases.hold(billing.consumer, more, billing.allowance))
 
     def release(self) -> None:
         """Give every hold back, unless a charge is under way."""
@@ -152,6 +158,7 @@ async def serve(
     holds = await Holds.take(gateway, billing, plan)
     try:
         execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body, late(gateway))
+        execution.hold_more = partial(holds.add, gateway, billing, plan)
         work = _Completion(gateway, request, plan, execution, holds, referral).answer()
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
