@@ -110,7 +110,7 @@ class Plan:
             if planned.plan is not None:
                 exposed += planned.plan.exposures
         if self.entry.capsule.policy is Policy.all_or_nothing and self.subcall_total:
-            exposed[self.entry.capsule.weaver] += self.subcall_total
+            exposed[self.entry.owner] += self.subcall_total
         return exposed
 
 

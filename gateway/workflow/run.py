@@ -176,9 +176,16 @@ class Execution:
         served = Served(self.units(response_bytes), end, ended, self.request_body, response)
         return ServedCall("", self.billing, tariff, served, tuple(self.served))
 
+    def is_guaranteed(self) -> bool:
+        """Whether the bond of its weaver pays what this workflow, which failed, has served. It is asked once."""
+        if self.plan.entry.capsule.policy is not Policy.all_or_nothing:
+            return False
+        owed = sum(call.price for _, call in self.guaranteed_subcalls()[len(self.guaranteed) :])
+        return self.gateway.guarantees.claim(self.plan.entry.owner, self.billing.consumer, owed)
+
     def guaranteed_subcalls(self) -> list[tuple[Address, ServedCall]]:
         """The sub-calls of a failed all-or-nothing workflow that the weaver's bond pays: in order, up to its cap."""
-        weaver, cap = self.plan.entry.capsule.weaver, self.gateway.settings.bond_cap_atoms
+        weaver, cap = self.plan.entry.owner, self.gateway.settings.bond_cap_atoms
         places = workflows.covered([one.price for one in self.served], cap)
         return [*self.guaranteed, *((weaver, self.served[place]) for place in places)]
 
@@ -273,7 +280,7 @@ class Execution:
         except asyncio.CancelledError:
             self._take_over(planned, inner)
             raise
-        if plan.entry.capsule.policy is Policy.all_or_nothing:
+        if inner.is_guaranteed():
             self.guaranteed += inner.guaranteed_subcalls()
         else:
             self._take_over(planned, inner)
