@@ -16,7 +16,7 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke
-from gateway.api.schemas.openapi import KEY
+from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS
 from gateway.api.schemas.openapi import PAID as PAID_WAYS
 from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
@@ -359,7 +359,7 @@ def _show(path: str, name: str, description: str, required: dict[str, Any], opti
         name=name,
         description=description,
         openapi_extra=extra,
-        responses=ANSWERED,
+        responses=ANSWERED | (MESSAGE_ERRORS if path.startswith(messages.PATH) else {}),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from x402.http.clients.httpx import x402HttpxClient
 
@@ -179,6 +179,7 @@ bodies = st.dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(anything | bodies)
 def test_any_body_is_refused_or_becomes_a_chat_request(body: Any) -> None:
     refusals = list[int]()
@@ -446,6 +447,21 @@ def test_a_call_that_is_sent_again_has_the_same_answer_and_is_charged_once(
         assert ": tollway-receipt " in first.text
     else:
         assert first.headers["tollway-receipt"] == f"0x{signed.receipt.call_id.hex()}"
+
+
+@both
+def test_a_stream_that_broke_is_sent_again_as_what_it_was(gateway: Running, node: Node, paid: str, path: str) -> None:
+    said = {"role": "user", "content": "die"}
+    body = {"model": "@acme/chat", "stream": True, "max_tokens": 50, "messages": [said]}
+    if path == "/v1/responses":
+        body = {"model": "@acme/chat", "stream": True, "input": [said]}
+    first, again = (post(gateway, path, body, paid, **{"idempotency-key": "one"}) for _ in range(2))
+    assert again.content == first.content
+    assert len(node.asked) == 1
+    kinds = [one["type"] for one in read(first.text)]
+    assert kinds[-1] == "error"
+    assert not {"message_stop", "response.completed"} & {*kinds}
+    assert ("response.failed" in kinds) is (path == "/v1/responses")
 
 
 @both

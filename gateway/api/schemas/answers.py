@@ -60,6 +60,12 @@ class Failed(Answer):
     """Where Anthropic's clients ask: error."""
 
 
+class FailedMessage(Failed):
+    """The same as Anthropic's clients read it."""
+
+    type: Literal["error"]
+
+
 # Accounts.
 
 
