@@ -35,6 +35,7 @@ from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
+from gateway.workflow.guarantees import Guarantees
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.atoms import AIC, Currency
@@ -91,7 +92,10 @@ class Gateway:
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
-    writes: Rates = field(default_factory=lambda: Rates(bounds.WRITES_A_MINUTE))
+    writes: Rates = field(
+        default_factory=lambda: Rates(bounds.WRITES_A_MINUTE, bounds.WRITES_TOGETHER, bounds.WRITES_WHEN_BUSY)
+    )
+    guarantees: Guarantees = field(default_factory=Guarantees)
     tracing: Tracing | None = None
     draining: bool = False
     unwell: Unwell = field(default_factory=Unwell)

@@ -454,6 +454,19 @@ def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
         assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
 
 
+def test_all_addresses_together_leave_1200_rows_a_minute_and_then_few_each(gateway: Running) -> None:
+    """Whoever has many addresses wrote without a bound, and a bound for all together would have shut out the others."""
+    post = head("POST", "/v1/documents", length=2) + b"{}"
+    statuses: list[int] = []
+    while 429 not in statuses and len(statuses) < 100:
+        for number in range(1_200 if not statuses else 100):
+            gateway.gateway.writes.note(f"10.0.0.{number % 250}")
+        statuses.append(send(gateway, post)[0])
+    assert statuses[:6] == [400] * 6
+    assert statuses[-1] == 429, "though the address has sent fewer than 120"
+    assert send(gateway, post, source=OTHER)[0] == 400
+
+
 def test_a_body_for_another_gateways_tunnel_is_read_after_its_proof(gateway: Running) -> None:
     forged = f"0-{'ab' * 32}-{'cd' * 32}"
     path = "/v1/tunnel/0x" + "11" * 20 + PATH
