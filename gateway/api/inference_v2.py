@@ -13,6 +13,7 @@ from gateway.workflow import plan as planning
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
+@router.get("/", include_in_schema=False)
 @router.get("")
 async def server() -> dict[str, Any]:
     """Name, version and extensions of this server."""
@@ -35,15 +36,15 @@ async def ready(gateway: Here) -> JSONResponse:
 @router.get("/models/{name:path}/ready")
 async def model_ready(name: str, gateway: Here, catalog: Seen) -> JSONResponse:
     """200 while a model or workflow can be called, else 503."""
-    entry = catalog.find(name)
+    entry = catalog.find(catalog.versioned(name))
     good = not planning.why_not(planning.anywhere(gateway, catalog), entry)
     return JSONResponse({"name": entry.name, "ready": good}, 200 if good else 503)
 
 
 @router.get("/models/{name:path}")
 async def metadata(name: str, catalog: Seen) -> dict[str, Any]:
-    """A model's input and output tensors, as its document declares them."""
-    entry = catalog.find(name)
+    """A model's input and output tensors, as its document declares them. `{name}` may end with `/versions/VERSION`."""
+    entry = catalog.find(catalog.versioned(name))
     interfaces = [] if isinstance(entry, CapsuleEntry) else entry.model.document["interfaces"]
     tensors = next((one for one in interfaces if one["protocol"] == "oip/2"), None)
     if tensors is None or isinstance(entry, CapsuleEntry):
@@ -51,7 +52,7 @@ async def metadata(name: str, catalog: Seen) -> dict[str, Any]:
         raise Refusal(404, "wrong_protocol", f"{entry.name} speaks {spoken}, not oip/2", param="model")
     return {
         "name": entry.name,
-        "versions": [entry.model.document["version"]],
+        "versions": [entry.version],
         "platform": entry.model.document["execution"]["runtime"],
         "inputs": tensors["inputs"],
         "outputs": tensors["outputs"],

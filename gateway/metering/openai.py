@@ -3,6 +3,7 @@
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
 
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 
 from gateway import bounds
 from gateway.errors import NodeFailed, Refusal
-from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, Ask
+from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, READ_ONLY, RERANK, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import BodyHash, Digest
 from ledger.core.values.meters import Units, coarse
@@ -90,10 +91,10 @@ def read(path: str, body: bytes) -> Ask:
         path,
         wanted.model,
         body,
-        stream=bool(wanted.stream) and path != EMBEDDINGS,
+        stream=bool(wanted.stream) and path not in READ_ONLY,
         include_usage=bool(options and options.include_usage),
         fields=found,
-        limit=0 if path == EMBEDDINGS else limit,
+        limit=0 if path in READ_ONLY else limit,
         choices=max(wanted.n or 1, wanted.best_of or 1),
     )
 
@@ -109,6 +110,28 @@ def _check_names(names: Iterable[str]) -> None:
             raise Refusal(400, "invalid_request", message, param=name)
         if plain in _KEYS:
             raise Refusal(400, "invalid_request", f"{name} is written {plain}", param=name)
+
+
+MEANING = frozenset(("tool_choice", "response_format", "logprobs"))
+"""Fields of a request that a model which does not know them must not be paid for ignoring."""
+_IGNORABLE = {
+    "tool_choice": (b"null", b'"auto"', b'"none"'),
+    "logprobs": (b"null", b"false"),
+}
+_TEXT = re.compile(rb'\{\s*"type"\s*:\s*"text"\s*\}|null')
+
+
+def needed_features(ask: Ask) -> dict[str, str]:
+    """The features that a model must have for a request to mean what it says, by the field that needs each."""
+    if MEANING.isdisjoint(ask.fields):
+        return {}
+    needed = {}
+    for name, feature in (("tool_choice", "tools"), ("response_format", "json"), ("logprobs", "logprobs")):
+        said = bytes(ask.fields.get(name, b"null"))
+        ignorable = _TEXT.fullmatch(said) if name == "response_format" else said in _IGNORABLE[name]
+        if not ignorable:
+            needed[name] = feature
+    return needed
 
 
 class _Function(msgspec.Struct):
@@ -164,8 +187,10 @@ class _Choice(msgspec.Struct):
 class Answer(msgspec.Struct):
     """The metered parts of a whole answer."""
 
+    model: Any = None
     choices: list[_Choice] | None = None
     data: list[msgspec.Raw] | None = None
+    results: list[msgspec.Raw] | None = None
     usage: Usage | None = None
     error: Any = None
 
@@ -173,6 +198,23 @@ class Answer(msgspec.Struct):
     def text(self) -> str:
         """All that was generated."""
         return "".join([choice.generated for choice in self.choices or ()])
+
+
+MODEL = b'"model":'
+
+
+def named(body: bytes, said: Any, asked: str) -> bytes:
+    """An answer or event that names its model as it was asked for, where it `said` another name. It is decoded, and
+    then only its outer fields, where the name cannot be told by its bytes. Raises NodeFailed when it is no JSON.
+    """
+    written = MODEL + orjson.dumps(said) if type(said) is str else b""
+    if body.count(written) == 1 == body.count(MODEL[:-1]):
+        return body.replace(written, MODEL + orjson.dumps(asked))
+    try:
+        outer = {**fields(body), "model": orjson.dumps(asked)}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NodeFailed("the node's answer is nonsense", "nonsense") from error
+    return b"{%b}" % b",".join([b"".join((orjson.dumps(name), b":", value)) for name, value in outer.items()])
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
@@ -188,7 +230,8 @@ def read_answer(path: str, body: bytes) -> Answer | None:
         return None
     if answer.error is not None:
         raise NodeFailed("the node answered an error as if it had served", "error")
-    return answer if (answer.data if path == EMBEDDINGS else answer.choices) else None
+    found = answer.data if path == EMBEDDINGS else answer.results if path == RERANK else answer.choices
+    return answer if found else None
 
 
 class _Ended(msgspec.Struct):
@@ -269,6 +312,7 @@ class _Part(msgspec.Struct):
 class _Event(msgspec.Struct):
     """The metered parts of one event of a stream."""
 
+    model: Any = None
     choices: list[_Part] | None = []
     usage: Usage | None = None
     error: Any = None
@@ -319,6 +363,7 @@ class StreamAccumulator:
         self.size = 0
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
+        self._model = ask.model
         self._unread: list[bytes] = []
         """The beginning of an event, in pieces; `_seam` are its last bytes."""
         self._seam = b""
@@ -357,7 +402,9 @@ class StreamAccumulator:
                 self.state = StreamState.done
                 break
             if data is not None:
-                left = self._take_event(_read_event(data), data)
+                event = _read_event(data)
+                is_named = event.model is None or event.model == self._model
+                left = self._take_event(event, data if is_named else named(data, event.model, self._model))
                 if left is data and LF not in raw:
                     out.append(raw)
                 elif left:

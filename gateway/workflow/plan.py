@@ -17,7 +17,7 @@ from gateway.call import routing
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.metering.ask import written
+from gateway.metering.ask import EMBEDDINGS, PROTOCOLS, written
 from gateway.payment.billing import most_units
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
@@ -233,8 +233,8 @@ def speaks(step: Step) -> str:
 
 def embeds(step: Step, entry: ModelEntry) -> bool:
     """Whether a step asks an OpenAI server for embeddings: it has an `input`, and the model takes no tensors."""
-    openai_only = OPENAI_CHAT in entry.protocols and OPEN_INFERENCE not in entry.protocols
-    return openai_only and "input" in step.input and speaks(step) != OPENAI_CHAT
+    embeddings_only = PROTOCOLS[EMBEDDINGS] in entry.protocols and OPEN_INFERENCE not in entry.protocols
+    return embeddings_only and "input" in step.input and speaks(step) != OPENAI_CHAT
 
 
 def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> PlannedStep:

@@ -114,12 +114,18 @@ def tensors(prompt: str) -> dict[str, Any]:
     return {"id": prompt, "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [prompt]}]}
 
 
+PROTOCOLS = {
+    "chat": "openai.chat/1",
+    "text": "openai.completions/1 openai.embeddings/1",
+    "label": "oip/2",
+}
+"""What the models of a kind speak that a node serves directly."""
 WAYS = {
     "chat": Way("/v1/chat/completions", "chat", messages),
     "stream": Way("/v1/chat/completions", "chat", lambda prompt: messages(prompt, stream=True)),
     "tools": Way("/v1/chat/completions", "chat", tools),
-    "completion": Way("/v1/completions", "chat", lambda prompt: {"prompt": prompt, "max_tokens": 50}),
-    "embedding": Way("/v1/embeddings", "chat", lambda prompt: {"input": prompt}),
+    "completion": Way("/v1/completions", "text", lambda prompt: {"prompt": prompt, "max_tokens": 50}),
+    "embedding": Way("/v1/embeddings", "text", lambda prompt: {"input": prompt}),
     "infer": Way("/v2/models/{model}/infer", "label", tensors),
     "invoke": Way("/v1/invoke", "chat", lambda prompt: {"input": messages(prompt)}),
     "invoke tensors": Way("/v1/invoke", "label", lambda prompt: {"input": {"text": prompt}}),
@@ -433,7 +439,7 @@ def fail_all(house: House) -> None:
 
 def failed_ways(kind: str) -> list[str]:
     """The ways to a node that fails so; a long answer is long in coming."""
-    return [*LONG] if kind == "is too long" else [name for name, way in WAYS.items() if way.kind in ("chat", "label")]
+    return [*LONG] if kind == "is too long" else [name for name, way in WAYS.items() if way.kind in PROTOCOLS]
 
 
 def failing_model(kind: str, way: str) -> str:
@@ -568,10 +574,11 @@ def publish(house: House) -> None:
         part = kind.replace(" ", "-")
         behaviours[part] = failing(canaries.say(f"answer of a node that {kind}"))
         for name in failed_ways(kind):
-            protocol = "oip/2" if WAYS[name].kind == "label" else "openai.chat/1"
+            protocol = PROTOCOLS[WAYS[name].kind]
             house.model(failing_model(kind, name).removeprefix("@acme/"), part, protocol)
     house.model("chat", "good")
     house.model("label", "good", "oip/2")
+    house.model("text", "good", PROTOCOLS["text"])
     house.flow()
     house.home = world.publish(a_model("@acme/home", owner=did(world.chain_id, MAKER.address)))
     world.serve(house.home, f"tunnel://{to_hex(PROVIDER.address)}", tier="edge")

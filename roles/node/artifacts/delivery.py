@@ -65,7 +65,7 @@ class ArtifactRoutes:
 class Delivery:
     """The seller's side, as a model of the node."""
 
-    converses = False
+    speaks = frozenset[str]()
 
     def __init__(self, artifact_routes: ArtifactRoutes) -> None:
         self.name, self.about = NAME, {"name": NAME, "kind": "delivery", "version": "1"}

@@ -15,7 +15,7 @@ from tokenizers.decoders import DecodeStream
 from ledger.core.values.errors import Rejected
 from roles.node.models.batching import Busy
 from roles.node.models.engine import Engine
-from roles.node.models.model import Folder, Inferred, Message, Sampling, Talk, Tensor, one_text
+from roles.node.models.model import CHAT, COMPLETIONS, Folder, Inferred, Message, Sampling, Talk, Tensor, one_text
 
 Queue = asyncio.Queue[int | Exception]
 Floats = NDArray[np.float32]
@@ -121,7 +121,7 @@ class Generator:
     encoded without special tokens.
     """
 
-    converses = True
+    speaks = frozenset((CHAT, COMPLETIONS))
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about

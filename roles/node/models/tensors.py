@@ -33,7 +33,7 @@ Feeds = dict[str, NDArray[np.generic]]
 class Tensors:
     """Serves a graph as it is. Calls are not batched, because the first axis need not be a batch axis."""
 
-    converses = False
+    speaks = frozenset[str]()
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about

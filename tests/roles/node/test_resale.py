@@ -52,7 +52,7 @@ def test_a_sold_node_answers_like_the_node_itself(node: RunningNode) -> None:
         assert answer.json()["outputs"][0]["data"] == ["joy"]
         assert json.loads(answer.headers["tollway-usage"])["call"] == 1
         refused = httpx.post(f"{seller.url}/v1/chat/completions", json=ASK | {"max_tokens": 0})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "upstream_refused")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
     finally:
         assert seller.stop() == 0
 
