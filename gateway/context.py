@@ -17,6 +17,7 @@ from gateway.call.health import Unwell
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog.catalog import EMPTY, Catalog, UnknownModel
+from gateway.catalog.exports import Place
 from gateway.catalog.loader import CatalogLoader
 from gateway.catalog.realms import Realms
 from gateway.clock import now_ms
@@ -35,7 +36,6 @@ from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
-from ledger.core.catalog.exports import Place
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.atoms import AIC, Currency
 from ledger.core.values.errors import TollwayError

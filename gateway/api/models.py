@@ -7,12 +7,13 @@ from fastapi import APIRouter, Query, Request
 
 from gateway.api.dependencies import Here, Seen
 from gateway.api.representations import shown_terms
-from gateway.api.schemas import MAX_INT
+from gateway.api.schemas import MAX_INT, Format
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Entry
+from gateway.catalog.exports import Published
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Scope
-from ledger.core.catalog import exports
-from ledger.core.catalog.exports import Format, Published
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.terms import TYPICAL_CALL
@@ -84,7 +85,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
         "ready": not why,
     }
     if isinstance(entry, CapsuleEntry):
-        interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
+        interface = entry.capsule.document.get("interface", {}).get("protocol", Protocol.chat)
         row |= {"owned_by": to_hex(entry.owner), "kind": "capsule", "protocols": [interface]}
         row["steps"] = list(entry.capsule.steps)
         if entry.tariff is not None:
@@ -126,7 +127,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
 def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
     """A model or workflow as it is exported."""
     if isinstance(entry, CapsuleEntry):
-        document, protocols, context = entry.capsule.document, frozenset((exports.CHAT,)), None
+        document, protocols, context = entry.capsule.document, frozenset((Protocol.chat,)), None
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner = did(scope.gateway.domain.chain_id, entry.owner)

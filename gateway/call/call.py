@@ -33,6 +33,7 @@ from gateway.payment.leases import Hold
 from gateway.payment.x402 import Payment
 from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
+from ledger.core.catalog import protocols
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.receipts.service_proofs import attempt_id
@@ -216,8 +217,9 @@ class Call(msgspec.Struct):
 
 def find_route(gateway: Gateway, catalog: Catalog, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
     """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
-    if ask.protocol not in entry.protocols:
-        spoken = ", ".join(sorted(entry.protocols))
+    is_known = entry.model.kind == "weights"  # nodes compare a document with their files, and not with a server
+    if ask.protocol not in entry.protocols and (is_known or not protocols.takes(entry.protocols, ask.protocol)):
+        spoken = protocols.listed(entry.protocols)
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
     needed = openai.needed_features(ask)
     if needed and entry.features is not None:

@@ -24,6 +24,7 @@ from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import openai
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask
 from gateway.payment.billing import Billing, most_units
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import call_id, to_hex
 
@@ -36,13 +37,12 @@ MOST_ATOMS = 10_000
 """The most that the operator pays for one probe."""
 MOST_ANSWER_BYTES, MOST_SECONDS = 16_384, 10
 """What it is held for, and charged at most, where bytes or time are paid for."""
-SMALLEST: Mapping[str, Mapping[str, Any]] = {
+PROBES: Mapping[str, Mapping[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
     COMPLETIONS: {"prompt": "Hello", "max_tokens": 1},
     EMBEDDINGS: {"input": "Hello"},
     RERANK: {"query": "Hello", "documents": ["Hello"]},
 }
-"""The smallest request of each of OpenAI's protocols, and of reranking."""
 MOST_ELEMENTS = 4_096
 """The largest tensor that a probe fills."""
 
@@ -138,14 +138,17 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
 
 
 def ask_of(entry: ModelEntry) -> Ask:
-    """A probe of a model: one token, one embedding, one document; or tensors that fit the declared inputs. Whether a
-    model can use those is not declared, so a refusal of them, or an error, says only that the node is there.
+    """A probe of a model, by an interface of its document: one token of chat or of a text, one embedding, one document,
+    or tensors that fit the declared inputs. Whether a model can use those is not declared, so a refusal of them, or an
+    error, says only that the node is there.
     """
-    for path, said in SMALLEST.items():
+    for path, said in PROBES.items():
         if PROTOCOLS[path] in entry.protocols:
             return openai.read(path, orjson.dumps({"model": entry.name, **said}))
     interfaces = entry.model.document["interfaces"]
-    declared: list[Mapping[str, Any]] = next((one["inputs"] for one in interfaces if one["protocol"] == "oip/2"), [])
+    declared: list[Mapping[str, Any]] = next(
+        (one["inputs"] for one in interfaces if one["protocol"] == Protocol.tensors), []
+    )
     inputs = [_tensor(one) for one in declared]
     return Ask(INFER, entry.name, orjson.dumps({"inputs": inputs}), limit=0)
 

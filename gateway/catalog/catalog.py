@@ -16,6 +16,7 @@ from gateway.errors import Refusal
 from gateway.upstream.target import Target
 from ledger.core.catalog.capsules import Capsule, Step
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.realms import Members
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.price import Tariff
@@ -56,7 +57,7 @@ class ModelEntry:
     owner: Address
     candidates: tuple[Candidate, ...]
     context_tokens: int | None
-    protocols: frozenset[str]
+    protocols: frozenset[Protocol]
     why: str = ""
     sponsorship: Sponsorship | None = None
     published_at: int = 0

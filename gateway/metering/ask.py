@@ -10,19 +10,20 @@ import orjson
 
 from gateway import bounds
 from gateway.errors import Refusal
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 RERANK = "/v1/rerank"
 INFER = "/v2/models/{model}/infer"
 PROTOCOLS = {
-    CHAT: "openai.chat/1",
-    COMPLETIONS: "openai.completions/1",
-    EMBEDDINGS: "openai.embeddings/1",
-    RERANK: "rerank/1",
-    INFER: "oip/2",
+    CHAT: Protocol.chat,
+    COMPLETIONS: Protocol.completions,
+    EMBEDDINGS: Protocol.embeddings,
+    RERANK: Protocol.rerank,
+    INFER: Protocol.tensors,
 }
-"""The protocol that a model must speak to serve a path."""
+"""The protocol of each route."""
 READ_ONLY = frozenset((EMBEDDINGS, RERANK))
 """Paths whose answers hold no generated text: only what is read is metered."""
 LIMITS = ("max_tokens", "max_completion_tokens")
@@ -86,7 +87,7 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         return self.body.count(b"image_url") + self.body.count(b"input_image") if self.path == CHAT else 0
 
     @property
-    def protocol(self) -> str:
+    def protocol(self) -> Protocol:
         """The protocol a model must speak to serve this."""
         return PROTOCOLS[self.path]
 

@@ -17,11 +17,13 @@ from gateway.call import routing
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.metering.ask import EMBEDDINGS, PROTOCOLS, written
+from gateway.metering.ask import written
 from gateway.payment.billing import most_units
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
+from ledger.core.catalog import protocols
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.templates import named, resolve
 from ledger.core.pricing import eligibility, workflows
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, RoutePreferences
@@ -37,8 +39,6 @@ from ledger.store.network import documents
 
 WRAPPING_BYTES = 512
 """Allowed for what a request has around its values: names, shapes, the model."""
-OPENAI_CHAT, OPEN_INFERENCE = "openai.chat/1", "oip/2"
-"""Protocols by the names that model documents use."""
 NOTHING = Units()
 
 
@@ -226,15 +226,15 @@ def serving(planned: PlannedStep, most: Units, limit: Atoms | None) -> tuple[Uni
         raise routing.refusal_of(f"step {planned.step.id}", none) from none
 
 
-def speaks(step: Step) -> str:
+def speaks(step: Step) -> Protocol:
     """The protocol that a step's input is written for."""
-    return OPENAI_CHAT if "messages" in step.input else OPEN_INFERENCE
+    return Protocol.chat if "messages" in step.input else Protocol.tensors
 
 
 def embeds(step: Step, entry: ModelEntry) -> bool:
     """Whether a step asks an OpenAI server for embeddings: it has an `input`, and the model takes no tensors."""
-    embeddings_only = PROTOCOLS[EMBEDDINGS] in entry.protocols and OPEN_INFERENCE not in entry.protocols
-    return embeddings_only and "input" in step.input and speaks(step) != OPENAI_CHAT
+    able = Protocol.tensors not in entry.protocols and protocols.takes(entry.protocols, Protocol.embeddings)
+    return able and "input" in step.input and speaks(step) != Protocol.chat
 
 
 def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> PlannedStep:
@@ -280,7 +280,7 @@ def _models(catalog: Catalog, entry: CapsuleEntry, step: Step) -> tuple[ModelEnt
         if not isinstance(pinned, ModelEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
         if speaks(step) not in pinned.protocols and not embeds(step, pinned):
-            spoken = ", ".join(sorted(pinned.protocols))
+            spoken = protocols.listed(pinned.protocols)
             raise Refusal(503, "no_provider", f"step {step.id} speaks {speaks(step)}, and {pinned.name} {spoken}")
         return (pinned,)
     found = catalog.able.get((entry.id, step.id))
@@ -316,7 +316,7 @@ def _model_units(gateway: Gateway, step: Step, size: int, models: Sequence[Model
     """The most a step's call can use, whichever of its models serves."""
     settings = gateway.settings
     outputs = 0
-    if speaks(step) == OPENAI_CHAT:
+    if speaks(step) == Protocol.chat:
         asked = step.input.get("max_tokens")
         context = max((entry.context_tokens or 2**31 for entry in models), default=2**31)
         outputs = asked if isinstance(asked, int) and asked > 0 else min(settings.default_output_tokens, context)

@@ -11,6 +11,7 @@ from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Royalty as Granted
 from ledger.core.catalog.models import MB
+from ledger.core.catalog.protocols import CALLABLE, Protocol
 from ledger.core.values.atoms import ceil_div
 from ledger.core.values.documents import Document, schema
 from ledger.core.values.errors import Rejected
@@ -42,8 +43,8 @@ Task = Annotated[
     str | None,
     Option("--task", help="text-generation, image-classification, ...; default: what the model's tensors speak of."),
 ]
-Protocol = Annotated[
-    str | None, Option("--protocol", help="Of a --url: openai.chat/1 or oip/2; default: what it speaks.")
+Spoken = Annotated[
+    str | None, Option("--protocol", help=f"Of a --url: {', '.join(CALLABLE)}; default: what it speaks.")
 ]
 Tensors = Annotated[
     list[str] | None,
@@ -60,7 +61,6 @@ Memory = Annotated[
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
-PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oip/2")
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
 ]
@@ -116,9 +116,9 @@ class Description:
                 f"no model given: tollway maker register {self.name} MODEL, with an .onnx file or a folder, "
                 "or --url URL, or --card FILE"
             )
-        protocol = self.protocol or (model_server.TENSORS if self.tensors else model_server.CHAT)
+        protocol = self.protocol or (Protocol.tensors if self.tensors else Protocol.chat)
         for what, said, known in (
-            ("protocol", [protocol], PROTOCOLS),
+            ("protocol", [protocol], CALLABLE),
             ("meter", self.meters, list(Meter.__members__)),
         ):
             wrong = next((one for one in said if one not in known), None)
@@ -177,7 +177,7 @@ def register(  # noqa: PLR0913
     ask: OwnAsk = None,
     ratio: Ratio = "0ppm",
     task: Task = None,
-    protocol: Protocol = None,
+    protocol: Spoken = None,
     tensor: Tensors = None,
     meter: Meters = None,
     royalty: Royalty = None,
@@ -447,7 +447,7 @@ def retire(model: Model) -> None:
 
 def interface(protocol: str, tensors: list[str]) -> Document:
     """The interface of a protocol, with its tensors if it is OIP v2."""
-    if protocol != "oip/2":
+    if protocol != Protocol.tensors:
         return {"protocol": protocol}
     sides: dict[str, list[Document]] = {"in": [], "out": []}
     for text in tensors:
@@ -455,7 +455,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
         if side not in sides or not SHAPE.fullmatch(shape):
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
-    return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
+    return {"protocol": Protocol.tensors, "inputs": sides["in"], "outputs": sides["out"]}
 
 
 def derivative_terms(royalty: str, floor: list[str]) -> Document:

@@ -39,7 +39,7 @@ def derive(  # noqa: PLR0913
     ask: maker.OwnAsk = None,
     ratio: Ratio = "0ppm",
     task: maker.Task = None,
-    protocol: maker.Protocol = None,
+    protocol: maker.Spoken = None,
     tensor: maker.Tensors = None,
     meter: maker.Meters = None,
     royalty: maker.Royalty = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest
@@ -17,7 +18,7 @@ from roles.cli.shared.payees import Ask, Subject
 from roles.cli.shared.readiness import Asked
 from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
-from roles.client.model_server import TENSORS, ModelServer, Served
+from roles.client.model_server import ModelServer, Served
 from roles.wallet import transactions
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
@@ -123,7 +124,7 @@ def import_server(  # noqa: PLR0913
     meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
 
     def describe(name: str, served: Served) -> Document:
-        said = task or ("other" if served.protocol == TENSORS else "text-generation")
+        said = task or ("other" if served.protocol == Protocol.tensors else "text-generation")
         described = maker.Description(
             name, version, license, None, server.root, said, served.protocol, [], meters, None, []
         )

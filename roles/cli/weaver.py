@@ -151,7 +151,7 @@ def run(
 ) -> None:
     """Run a workflow as a consumer, pay for it, and show who earned what."""
     context = here()
-    answer = calls.chat(context, calls.Chat(capsule, text, stream, timeout_seconds=120))
+    answer = calls.say(context, calls.Spoken(capsule, text, stream, timeout_seconds=120))
     steps = answer.pop("steps", [])
     output.show(answer)
     if steps:

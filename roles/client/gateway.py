@@ -44,9 +44,9 @@ class GatewayClient:
         """POST a JSON body. Underscores in names of headers become dashes."""
         return self._ask("POST", path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
-    def call(self, path: str, body: Json) -> tuple[Json, Mapping[str, str]]:
+    def call(self, path: str, body: Json, headers: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         """POST a call to a model: its answer, and the headers that say what it cost."""
-        response = self._send("POST", path, json=body)
+        response = self._send("POST", path, json=body, headers=dict(headers))
         return body_of(response), response.headers
 
     def send(self, path: str, body: bytes, kind: str) -> Json:

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api.schemas import Format
 from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Role
-from ledger.core.catalog.exports import Format
 from ledger.core.values.documents import digest
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer

@@ -22,7 +22,7 @@ from a2a.utils.proto_utils import validate_proto_required_fields
 from mcp import Client
 from mcp.server.lowlevel import Server
 
-from ledger.core.catalog.exports import Format
+from gateway.api.schemas import Format
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.cli import main

@@ -56,7 +56,7 @@ from tests.gateway.processes import Process
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import _relay, a_client
 from tests.gateway.workflows import pinned
-from tests.gateway.world import MAKER, PROVIDER, WEAVER, World, a_deployment, a_model, a_signer, a_voucher
+from tests.gateway.world import MAKER, PROVIDER, WEAVER, World, a_deployment, a_model, a_signer, a_voucher, code_of
 
 SALT = bytes(32)
 A_KEY = {
@@ -410,14 +410,14 @@ def refuse_all(house: House) -> None:
         path, body = way.request(model_of(way), prompt)
         for what, status, code, call in spoil(house, Call(path, body, {})):
             answer = house.post(call.path, call.body, call.headers)
-            told = (answer.status_code, answer.json()["error"]["code"])
+            told = (answer.status_code, code_of(answer.json()))
             assert told == (status, code), (name, what, answer.text)
         elsewhere = house.send(way, "@acme/none", prompt, {"Authorization": f"Bearer {house.key}"})
         assert elsewhere.status_code == 404, elsewhere.text
         used = {"Authorization": f"Bearer {house.key}"}
         used["Idempotency-Key"] = house.canaries.hide(f"idempotency key of {name} by key")
         again = house.send(way, model_of(way), prompt, used)
-        assert (again.status_code, again.json()["error"]["code"]) == (409, "idempotency_mismatch")
+        assert (again.status_code, code_of(again.json())) == (409, "idempotency_mismatch")
     assert len(house.node.asked) == asked, "refused before any work"
 
 
@@ -505,7 +505,7 @@ def break_all(house: House) -> None:
             {**given, "Idempotency-Key": hide("idempotency key when the gateway fails")},
         ):
             answer = house.send(way, model_of(way), prompt, headers)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal"), answer.text
+            assert (answer.status_code, code_of(answer.json())) == (500, "internal"), answer.text
     rename(house, TABLES, "{0}_gone RENAME TO {0}")
 
 

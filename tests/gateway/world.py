@@ -390,4 +390,10 @@ def events_of(body: str) -> list[Any]:
     return [row if row == "[DONE]" else json.loads(row) for row in rows]
 
 
-__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "events_of"]
+def code_of(said: Any) -> str:
+    """The code of an error: of OpenAI's object, or beside the text of the Open Inference Protocol."""
+    error = said["error"]
+    return str(said["code"] if isinstance(error, str) else error["code"])
+
+
+__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "code_of", "events_of"]

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.core.catalog import tensors
+from ledger.core.catalog import protocols, tensors
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from roles.node.models.loader import load
-from roles.node.models.model import CHAT, INFERENCE, Model
+from roles.node.models.model import Model
 
 TASKS = {"generator": "text-generation", "retriever": "retrieval", "classifier": "text-classification"}
 MODES = {"image": "image/*", "text": "text/plain", "tabular": "application/json"}
@@ -25,7 +26,7 @@ class Described:
 
     inputs: list[Tensor]
     outputs: list[Tensor]
-    speaks: frozenset[str]
+    speaks: frozenset[Protocol]
     """The protocols that it speaks besides tensors."""
     task: str
     card: Document
@@ -34,13 +35,16 @@ class Described:
     def interfaces(self) -> list[Document]:
         """Every interface by which it can be called."""
         sides = {"inputs": self.inputs, "outputs": self.outputs}
-        inference = {"protocol": INFERENCE, **{side: [one.document for one in some] for side, some in sides.items()}}
+        inference = {
+            "protocol": Protocol.tensors,
+            **{side: [one.document for one in some] for side, some in sides.items()},
+        }
         return [inference, *({"protocol": protocol} for protocol in sorted(self.speaks))]
 
     @property
     def input_mode(self) -> str:
         """The media type that a caller has at hand."""
-        return MODES.get(self.task.partition("-")[0], MODES["text" if CHAT in self.speaks else "tabular"])
+        return MODES.get(self.task.partition("-")[0], MODES["text" if Protocol.chat in self.speaks else "tabular"])
 
     def __str__(self) -> str:
         taken, given = ("; ".join(map(str, some)) for some in (self.inputs, self.outputs))
@@ -70,8 +74,8 @@ def of(model: Model) -> Described:
 def check(described: Described, interfaces: Sequence[Document]) -> None:
     """Rejected unless the model serves every call that these interfaces promise."""
     for promised in interfaces:
-        if promised["protocol"] == INFERENCE:
+        if promised["protocol"] == Protocol.tensors:
             tensors.check_promise(promised, described.inputs, described.outputs)
         elif promised["protocol"] not in described.speaks:
-            known = ", ".join([INFERENCE, *sorted(described.speaks)])
-            raise Rejected(f"its document says that it speaks {promised['protocol']}, and the graph speaks {known}")
+            speaks = protocols.listed(one["protocol"] for one in described.interfaces)
+            raise Rejected(f"its document says that it speaks {promised['protocol']}, and a node serves it by {speaks}")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.core.catalog.protocols import Protocol as Called
 from ledger.core.values.errors import Rejected
 
 
@@ -62,11 +63,6 @@ class Talk:
     """The usage object of a server that is resold."""
 
 
-CHAT, COMPLETIONS, EMBEDDINGS = "openai.chat/1", "openai.completions/1", "openai.embeddings/1"
-RERANK, INFERENCE = "rerank/1", "oip/2"
-"""Protocols by the names that model documents use."""
-
-
 class Model(Protocol):
     """A loaded model. It takes tensors, and `speaks` these protocols besides.
 
@@ -77,7 +73,7 @@ class Model(Protocol):
     about: dict[str, Any]
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
-    speaks: frozenset[str]
+    speaks: frozenset[Called]
 
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred: ...
 

@@ -7,14 +7,12 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from roles.node.models.batching import Batcher
 from roles.node.models.engine import Engine
 from roles.node.models.features import HashedNgrams, words
 from roles.node.models.model import (
-    CHAT,
-    EMBEDDINGS,
-    RERANK,
     Folder,
     Inferred,
     Message,
@@ -40,7 +38,7 @@ class TextModel:
 
     input_name: str
     outputs: list[dict[str, object]]
-    speaks = frozenset((CHAT,))
+    speaks = frozenset((Protocol.chat,))
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
@@ -130,7 +128,7 @@ class Retriever(TextModel):
     """
 
     input_name = "query"
-    speaks = frozenset((CHAT, EMBEDDINGS, RERANK))
+    speaks = frozenset((Protocol.chat, Protocol.embeddings, Protocol.rerank))
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         super().__init__(folder, executor, most=most, queue=queue)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import orjson
 from aiohttp import web
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.call_heads import PARENT
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units, used
@@ -24,7 +25,7 @@ Say = Callable[[Model, bytes, Talk], AsyncIterator[bytes]]
 """The events of a stream, each without its usage."""
 
 
-async def answer(request: web.Request, protocol: str, make: Make, say: Say | None = None) -> web.StreamResponse:
+async def answer(request: web.Request, protocol: Protocol, make: Make, say: Say | None = None) -> web.StreamResponse:
     """Answer a request in a protocol. Without `say` there are no streams. A resold server gets it as it is."""
     state, body, talk = request.app[STATE], await request.read(), Talk()
     asked, parent = decode(body, Asked), request.headers.get(PARENT)

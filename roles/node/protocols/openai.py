@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from ledger.core.catalog.protocols import Protocol
 from roles.node import metering
-from roles.node.models.model import CHAT, COMPLETIONS, Model, Talk
+from roles.node.models.model import Model, Talk
 from roles.node.protocols.answers import answer, envelope
 from roles.node.protocols.errors import json_answer
 from roles.node.protocols.requests import ChatRequest, CompletionRequest, Talking, decode
@@ -21,11 +22,11 @@ async def models(request: web.Request) -> web.Response:
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
-    return await answer(request, CHAT, _chat, _chat_events)
+    return await answer(request, Protocol.chat, _chat, _chat_events)
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
-    return await answer(request, COMPLETIONS, _completion, _completion_events)
+    return await answer(request, Protocol.completions, _completion, _completion_events)
 
 
 def _pieces(model: Model, asked: Talking, talk: Talk) -> AsyncIterator[str]:

@@ -8,18 +8,19 @@ import orjson
 from aiohttp import web
 from numpy.typing import NDArray
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
-from roles.node.models.model import EMBEDDINGS, RERANK, Embedder, Model, Talk, Vectors
+from roles.node.models.model import Embedder, Model, Talk, Vectors
 from roles.node.protocols.answers import answer
 from roles.node.protocols.requests import EmbeddingsRequest, RerankRequest, decode
 
 
 async def embeddings(request: web.Request) -> web.StreamResponse:
-    return await answer(request, EMBEDDINGS, _embeddings)
+    return await answer(request, Protocol.embeddings, _embeddings)
 
 
 async def rerank(request: web.Request) -> web.StreamResponse:
-    return await answer(request, RERANK, _rerank)
+    return await answer(request, Protocol.rerank, _rerank)
 
 
 async def _embeddings(model: Model, body: bytes, talk: Talk) -> bytes:
