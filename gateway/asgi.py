@@ -22,12 +22,11 @@ API = ("/v1/", "/v2")
 """Where paths begin that programs in browsers may call, from any site: no answer here depends on a cookie."""
 OPEN_TO_BROWSERS: Headers = [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
 PREFLIGHT: Headers = [
-    *OPEN_TO_BROWSERS,
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
     (b"access-control-allow-headers", b"authorization, *"),
     (b"access-control-max-age", b"86400"),
 ]
-"""What a browser is answered that asks before a request. Its `*` does not stand for `authorization`."""
+"""What else a browser is answered that asks before a request. Its `*` does not stand for `authorization`."""
 AUTOMATIC = 47
 """The window bits by which zlib reads gzip's head, or zlib's own, which HTTP calls deflate."""
 _RUN, _COUNT = os.urandom(8).hex(), count(1)

@@ -39,6 +39,7 @@ BROKEN = {
     "/v1/quote",
     "/v1/receipts",
     "/v1/receipts/{receipt_id}",
+    "/v1/rerank",
     "/v1/statements/{address}",
     "/v2/models/{name}",
     "/v2/models/{name}/infer",

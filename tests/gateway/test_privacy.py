@@ -149,7 +149,7 @@ def saying(answer: str) -> Any:
         elif asked.path.endswith("/embeddings"):
             row = {"object": "embedding", "index": 0, "embedding": [0.5]}
             usage = {"prompt_tokens": 6, "total_tokens": 6}
-            await wire.answer({"object": "list", "model": answer, "data": [row], "usage": usage})
+            await wire.answer({"object": answer, "model": answer, "data": [row], "usage": usage})
         elif asked.json.get("stream"):
             await wire.begin(x_note=answer, set_cookie=answer)
             await wire.event(piece(answer))
