@@ -8,10 +8,23 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
-from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
+from gateway.api import (
+    accounts,
+    health,
+    inference_v2,
+    keys,
+    models,
+    network,
+    paid_routes,
+    proofs,
+    statements,
+    tunnel,
+)
+from gateway.api.schemas import openapi
 from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
 from gateway.call.idempotency import StoredResponse
 from gateway.context import Gateway
@@ -26,7 +39,8 @@ log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
 WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys"))
 """Where everybody can leave a row."""
-
+ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
+LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 UNPAID = {x402.HEADER: frozenset((400, 402, 499, 503)), b"tollway-voucher": frozenset((402,))}
 """How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row. A
@@ -134,9 +148,21 @@ def api_routes(running: Running) -> FastAPI:
         finally:
             await running.stop()
 
-    app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
+    app = FastAPIOffline(  # FastAPI, but that /docs takes its scripts from here
+        title="Tollway gateway",
+        version="1",
+        description=ABOUT,
+        license_info=LICENSE,
+        servers=[{"url": "/", "description": "this gateway"}],
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+        responses=openapi.ERRORS,
+    )
+    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel)
+    for module in modules:
         app.include_router(module.router)
+    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.PATHS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Query, Request
 
 from gateway.api.dependencies import Here, Seen
 from gateway.api.representations import shown_terms
-from gateway.api.schemas import MAX_INT, Format
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import MAX_INT, Format
+from gateway.api.schemas.openapi import Typed
 from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.catalog.exports import Published
@@ -21,7 +23,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.meters import Meter, by_meter
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=Typed)
 
 Prices = Mapping[Meter, Atoms]
 """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
@@ -32,7 +34,7 @@ Offset = Annotated[int, Query(ge=0, le=MAX_INT, description="models to leave out
 Limit = Annotated[int | None, Query(ge=1, le=MAX_INT, description="the most models of an answer; absent: all")]
 
 
-@router.get("/models")
+@router.get("/models", response_model=answers.Models)
 async def list_models(
     gateway: Here, catalog: Seen, all: bool = False, offset: Offset = 0, limit: Limit = None
 ) -> dict[str, Any]:
@@ -64,7 +66,7 @@ async def export(name: str, format: Format, request: Request, gateway: Here, cat
     return dict(exports.export(one, gateway.place(request.headers.get("host", ""), catalog.realm), format))
 
 
-@router.get("/models/{name:path}")
+@router.get("/models/{name:path}", response_model=answers.Model)
 async def show_model(name: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """One model or workflow by name or CID, and why it cannot be called, if so."""
     scope, entry = planning.anywhere(gateway, catalog), catalog.find(name)

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke
+from gateway.api.schemas.openapi import TEXT_ERRORS
 from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
 from gateway.call import routing
@@ -48,6 +49,10 @@ OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS, RERANK))
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
+
+
+PATHS = OPENAI | {invoke.PATH, INFER.format(model="{name}")}
+"""As OpenAPI writes them."""
 
 
 def is_paid_route(scope: Message) -> bool:
@@ -307,10 +312,35 @@ SENT_AGAIN = (
     " request is another one. A call that was not charged is made."
 )
 DOCUMENTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
+TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 TEXT, OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
 MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
 OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "minimum": 0, "maximum": 2**31}}
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}
+
+
+HEADERS = {
+    "Tollway-Receipt": "The call's id: `GET /v1/receipts/{id}` shows its receipt.",
+    "Tollway-Charge": "What the consumer paid, in atoms.",
+    "Tollway-Seq": "The receipt's number among its gateway's.",
+    "Tollway-Signature": "The gateway's EIP-712 signature of the receipt.",
+}
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, in the shape of its protocol. A stream has its receipt in its last events.",
+        "headers": {name: {"description": said, "schema": TEXT} for name, said in HEADERS.items()},
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": TEXT}},
+    }
+}
+
+TENSORS: dict[int | str, dict[str, Any]] = {
+    200: {
+        **ANSWERED[200],
+        "description": "An inference response: JSON, or with `Inference-Header-Content-Length` binary tensors after it.",
+        "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {"schema": {}}},
+    },
+    **TEXT_ERRORS,
+}
 
 
 async def _starting() -> None:
@@ -324,13 +354,19 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     if "{name}" in path:
         extra["parameters"] = [NAME]
     router.add_api_route(
-        path, _starting, methods=["POST"], name=name, description=description + SENT_AGAIN, openapi_extra=extra
+        path,
+        _starting,
+        methods=["POST"],
+        name=name,
+        description=description + SENT_AGAIN,
+        openapi_extra=extra,
+        responses=ANSWERED | (TENSORS if path.startswith(INFER_HEAD) else {}),
     )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
-_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXT})
-_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXT})
+_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXTS}, **OPTIONS)
+_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXTS})
 _describe(RERANK, "rerank", "Documents by their relevance.", {"model": MODEL, "query": TEXT, "documents": DOCUMENTS})
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
 _describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.api.schemas import Format
+from gateway.api.schemas.bodies import Format
 from ledger.core.catalog import protocols
 from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.atoms import Atoms, Currency

@@ -16,7 +16,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
-from ledger.core.pricing import commissions, sponsors
+from ledger.core.pricing import commissions, sponsors, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.sponsors import Promoted
 from ledger.core.values.documents import Document, canonical, digest, parse, validate
@@ -168,7 +168,7 @@ def promoted(session: Session, subject: Digest, domain: Domain, epoch: int) -> P
     if stored is None or stored.kind == "glue":
         raise unknown(subject)
     body, curated = parse(stored.body), False
-    placed = bids.of_subject(session, subject, epoch)
+    placed, may_deliver = bids.of_subject(session, subject, epoch), frozenset[Address]()
     owner = parties.owner_to_be(session, subject) if domain.chain_id else None
     owner = owner or stored.party
     if stored.kind == "model":
@@ -176,12 +176,14 @@ def promoted(session: Session, subject: Digest, domain: Domain, epoch: int) -> P
         first, other = one.owner_role, Role.maker if one.owner_role is Role.oem else Role.oem
         roles = {row.role for row in placed if row.party == owner}
         role, tasks = other if other in roles and first not in roles else first, one.tasks
+        may_deliver = terms.deliverers(one, owner)
     else:
         role, tasks, curated = Role.weaver, None, bool(capsules.capsule(body).curation_ppm)
     order = offers.get(session, subject, owner, role, sponsors=True)
     if order is not None and order.expires_at > epoch and "curation" in parse(order.body):
         curated = bool(parse(order.body)["curation"]["offer_ppm"])
     bidders = {one: frozenset(row.party for row in placed if row.role is one) for one in (Role.compute, Role.delivery)}
+    bidders[Role.delivery] &= may_deliver
     return Promoted(stored.name or cid(subject), tasks, owner, frozenset({role}), bidders, curated)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from gateway.api.schemas import Format
+from gateway.api.schemas.bodies import Format
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.cli import amounts, auditor, output

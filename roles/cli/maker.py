@@ -1,6 +1,7 @@
 """`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,6 +59,10 @@ Memory = Annotated[
     int | None,
     Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
 ]
+Deliverer = Annotated[
+    list[str] | None,
+    Option("--deliverer", help="Who may be paid for delivering it, beside you: a wallet or 0x address. Up to 4."),
+]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
@@ -71,8 +76,8 @@ OwnAsk = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, and what
-    descendants owe.
+    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, what descendants
+    owe, and who may deliver it.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Description:
     royalty: str | None
     floor: list[str]
     memory_mb: int | None = None
+    deliverers: Sequence[str] = ()
 
     def document(self, lineage: list[Document], served: Served | None = None) -> Document:
         """The model document. Rejected unless it has either a model or a URL, and can be called.
@@ -96,6 +102,9 @@ class Description:
         body = self._described()
         if self.royalty is not None:
             body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        chain_id = transactions.chain_id(here())
+        if self.deliverers:
+            body["delivery"] = sorted({did(chain_id, keystore.party(one)) for one in self.deliverers})
         if self.url is not None and not self.tensors:
             served = served or servers.find(self.url, self.name, self.protocol or "")[1]
             body["interfaces"] = [model_server.sound(served).interface]
@@ -103,7 +112,7 @@ class Description:
             "schema": "tollway/model/1",
             "name": self.name,
             "version": self.version,
-            "owner": did(transactions.chain_id(here()), here().account),
+            "owner": did(chain_id, here().account),
             "license": self.license,
             **body,
             "lineage": lineage,
@@ -185,6 +194,7 @@ def register(  # noqa: PLR0913
     version: Version = "1.0.0",
     license: License = "Apache-2.0",
     memory: Memory = None,
+    deliverer: Deliverer = None,
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
@@ -218,6 +228,7 @@ def register(  # noqa: PLR0913
             royalty,
             floor or [],
             memory,
+            deliverer or [],
         ).document([])
     publish(document, Role.maker, bid, f"register {name} {version} as {here().wallet}")
 

@@ -47,6 +47,7 @@ def derive(  # noqa: PLR0913
     version: maker.Version = "1.0.0",
     license: maker.License = "Apache-2.0",
     memory: maker.Memory = None,
+    deliverer: maker.Deliverer = None,
 ) -> None:
     """Register a derived model. It freezes the parents' terms: what you owe them can never be raised.
 
@@ -75,6 +76,7 @@ def derive(  # noqa: PLR0913
         royalty,
         floor or [],
         memory,
+        deliverer or [],
     ).document(lineage)
     if relation in SMALLER:
         check_smaller(model(document), [model(one) for one in documents_of.values()], relation)

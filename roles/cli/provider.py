@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ledger.core.catalog import models
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, address, to_hex
 from ledger.core.values.meters import METERS
 from roles.cli import amounts, maker, output
 from roles.cli.context import Group, here
@@ -153,10 +154,30 @@ def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its i
 def deliver(subject: Subject, ask: Ask = None) -> None:
     """Bid to deliver a model's data: bandwidth and storage, paid per byte.
 
+    Its owner says who delivers a model: itself, or whom it named with `maker register --deliverer`. Of those the one
+    that asks least is paid; nobody else's bid changes a price.
+
     Example: tollway provider deliver @kappa/kb --ask byte=2000000000 -w dora
     """
-    bid = payees.parse_bid(ask, "0ppm")
-    payees.place_bid(here().resolve(subject), Role.delivery, subject, bid)
+    bid, model = payees.parse_bid(ask, "0ppm"), here().resolve(subject)
+    _check_named(model, subject)
+    payees.place_bid(model, Role.delivery, subject, bid)
+
+
+def _check_named(subject: Digest, name: str) -> None:
+    """Rejected when this wallet may not deliver a model: it neither owns it nor is named by it. Where the document is
+    hidden nobody can tell.
+    """
+    from ledger.core.pricing import terms  # slow to import
+
+    document = servers.published(subject, "")
+    owner, account = address(transactions.chain(here()).view("Registry", "models", subject)[0]), here().account
+    if document and account not in terms.deliverers(models.model(document), owner):
+        raise Rejected(
+            f"{name} does not name you to deliver it, so your bid would change no price and earn nothing. Its owner, "
+            f"{to_hex(owner)}, names you in its next version: tollway maker register {name} --version NEXT "
+            f"--deliverer {to_hex(account)}"
+        )
 
 
 @app.command("serve")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.api.schemas import Format
+from gateway.api.schemas.bodies import Format
 from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import digest

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mcp.shared.tool_name_validation import validate_tool_name
 from openrouter.components import Model as OpenRouterModel
 
-from gateway.api.schemas import Format
+from gateway.api.schemas.bodies import Format
 from gateway.catalog import exports
 from gateway.catalog.exports import CHAT, TENSORS, Place, Published, export
 from ledger.core.catalog import models

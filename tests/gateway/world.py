@@ -50,8 +50,9 @@ from ledger.store.money import postings
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed as SignedReceipt
 from ledger.store.session import unit_of_work
+from roles.client import credentials
 from roles.client.gateway import Sign
-from roles.wallet import signing
+from tests.gateway import conformity
 
 DOMAIN = Domain()
 EPOCH_SECONDS = 3600
@@ -304,6 +305,7 @@ class Running:
 
     def start(self) -> Running:
         """Listen."""
+        conformity.document()  # now, and not while a test measures something
         self.thread.start()
         deadline = time.monotonic() + 20
         while not self.server.started:
@@ -312,7 +314,7 @@ class Running:
             time.sleep(0.01)
         self.port = int(self.server.servers[0].sockets[0].getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=30, event_hooks={"response": [conformity.check]})
         return self
 
     @property
@@ -342,8 +344,9 @@ class Running:
 
     def of(self, account: Signer) -> httpx.Client:
         """A client that signs each request as an account."""
-        sign = signing.request(account, self.world.domain, self.world.lane)
-        return httpx.Client(base_url=self.url, timeout=30, auth=Signing(sign))
+        sign = credentials.request(account, self.world.domain, self.world.lane)
+        hooks = {"response": [conformity.check]}
+        return httpx.Client(base_url=self.url, timeout=30, auth=Signing(sign), event_hooks=hooks)
 
     def voucher(self, consumer: Signer, cum_max: int) -> dict[str, Any]:
         """A signed voucher for this lane."""

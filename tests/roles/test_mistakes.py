@@ -412,6 +412,7 @@ provider unbond 100000 -w atlas -y                       | 1 | refused
 provider release -w alice -y                             | 1 | refused
 provider bid @nobody/x --ask call=1 -w atlas -y          | 1 | tollway consumer models
 provider bid @delta/dialog --ask output_tokens=5 -w atlas        | 1 | output_token
+provider deliver @kappa/kb --ask byte=1 -w atlas -y      | 1 | @kappa/kb --version NEXT --deliverer 0x
 provider offer @nobody/x --url http://127.0.0.1:9 -w atlas       | 1 | tollway consumer models
 provider withdraw @nobody/x -w atlas                     | 1 | tollway consumer models
 maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME
