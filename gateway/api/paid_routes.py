@@ -336,7 +336,7 @@ ANSWERED: dict[int | str, dict[str, Any]] = {
 TENSORS: dict[int | str, dict[str, Any]] = {
     200: {
         **ANSWERED[200],
-        "description": "An inference response: JSON, or with `Inference-Header-Content-Length` binary tensors after it.",
+        "description": "JSON, or with `Inference-Header-Content-Length` binary tensors after it.",
         "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {"schema": {}}},
     },
     **TEXT_ERRORS,

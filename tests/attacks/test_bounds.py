@@ -5,11 +5,15 @@ The numbers stand here as GATEWAY has them; no test reads them from the code. Wh
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -509,3 +513,32 @@ def test_a_body_has_40_000_strings(gateway: Running, key: str) -> None:
             rows = (*known, *(f'"{number:x}":0' for number in range(more)))
             answer = gateway.http.post(PATH, content=f"{{{','.join(rows)}}}", headers=headers)
             assert answer.status_code == status, answer.text[:300]
+
+
+# A packed body
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_packed_body_holds_256_kib_or_32_times_its_own(
+    gateway: Running, key: str, pack: Callable[[bytes], bytes]
+) -> None:
+    headers = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
+    shown = {"Authorization": f"Bearer {key}"}
+
+    def call(body: bytes, **more: str) -> httpx.Response:
+        return gateway.http.post(PATH, content=body, headers={**headers, **more})
+
+    def padded(size: int) -> bytes:
+        return chat_body().ljust(size, b" ")
+
+    assert call(pack(padded(256 * KIB)), **shown).status_code == 200
+    with others_served(gateway):
+        for size in (256 * KIB + 1, 19 * MIB, 64 * MIB):
+            answer = call(pack(padded(size)), **shown)
+            assert (answer.status_code, code_of(answer.json())) == (413, "body_too_large")
+            assert call(pack(padded(size))).status_code in (401, 413), "so is one that shows no key"
+    noise = json.dumps({"model": "@acme/chat", "messages": [{"role": "user", "content": os.urandom(300 * KIB).hex()}]})
+    assert call(pack(noise.encode()), **shown).status_code == 200, "what is no bomb may be longer"
+    for odd in (pack(chat_body())[:-3], pack(chat_body()) + b"x", b"", chat_body()):
+        answer = call(odd, **shown)
+        assert (answer.status_code, code_of(answer.json())) == (400, "invalid_encoding"), odd
+    unknown = call(chat_body(), **{**shown, "Content-Encoding": "br"})
+    assert (unknown.status_code, code_of(unknown.json())) == (415, "unknown_encoding")
