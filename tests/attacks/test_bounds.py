@@ -531,10 +531,9 @@ def test_a_packed_body_holds_256_kib_or_32_times_its_own(
 
     assert call(pack(padded(256 * KIB)), **shown).status_code == 200
     with others_served(gateway):
-        for size in (256 * KIB + 1, 19 * MIB, 64 * MIB):
+        for size in (256 * KIB + 1, 19 * MIB):
             answer = call(pack(padded(size)), **shown)
             assert (answer.status_code, code_of(answer.json())) == (413, "body_too_large")
-            assert call(pack(padded(size))).status_code in (401, 413), "so is one that shows no key"
     noise = json.dumps({"model": "@acme/chat", "messages": [{"role": "user", "content": os.urandom(300 * KIB).hex()}]})
     assert call(pack(noise.encode()), **shown).status_code == 200, "what is no bomb may be longer"
     for odd in (pack(chat_body())[:-3], pack(chat_body()) + b"x", b"", chat_body()):

@@ -107,7 +107,7 @@ def describe(app: FastAPI, routes: Iterable[BaseRoute], paid: Container[str]) ->
         document = made()
         document.setdefault("components", {})["securitySchemes"] = SCHEMES
         for route in routes:
-            if isinstance(route, APIRoute):
+            if isinstance(route, APIRoute) and route.include_in_schema:
                 ways = PAID if route.path_format in paid else _ways(route.dependant)
                 for method in route.methods or ():
                     document["paths"][route.path_format][method.lower()]["security"] = list(ways)
