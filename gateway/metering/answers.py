@@ -46,7 +46,7 @@ async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: in
     """Units of a whole answer, and the answer as the consumer gets it: of the model that was asked for. Raises
     NodeFailed when it is none.
     """
-    noted = usage.node_units(reply.headers.get(b"tollway-usage")) or {}
+    noted, shown = usage.node_units(reply.headers.get(b"tollway-usage")) or {}, body
     if ask.path == INFER:
         if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
@@ -57,11 +57,11 @@ async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: in
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
         if answer.model is not None and answer.model != ask.model:
-            body = openai.named(body, answer.model, ask.model)
+            shown = openai.named(body, answer.model, ask.model)
         text = answer.text
         ours = await usage.count(meters.tokenizer, text, meters.most) if text and meters.tokenizer is not None else None
         counted = _tokens(meters, ask, answer.usage, _Delivered(ours, len(text.encode()), None), noted)
-    return _metered(meters, ask, counted, noted, took_ms, len(body)), body
+    return _metered(meters, ask, counted, noted, took_ms, len(body)), shown
 
 
 async def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:

@@ -200,7 +200,9 @@ class Answer(msgspec.Struct):
         return "".join([choice.generated for choice in self.choices or ()])
 
 
-MODEL = b'"model":'
+NAME, MODEL = b'"model"', b'"model":'
+UNKNOWN = b"\0"
+"""What no JSON has."""
 
 
 def named(body: bytes, said: Any, asked: str) -> bytes:
@@ -208,12 +210,14 @@ def named(body: bytes, said: Any, asked: str) -> bytes:
     then only its outer fields, where the name cannot be told by its bytes. Raises NodeFailed when it is no JSON.
     """
     written = MODEL + orjson.dumps(said) if type(said) is str else b""
-    if body.count(written) == 1 == body.count(MODEL[:-1]):
+    if body.count(written) == 1 == body.count(NAME):
         return body.replace(written, MODEL + orjson.dumps(asked))
     try:
-        outer = {**fields(body), "model": orjson.dumps(asked)}
+        outer: dict[str, bytes | msgspec.Raw] = {**fields(body)}
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NodeFailed("the node's answer is nonsense", "nonsense") from error
+    if "model" in outer:
+        outer["model"] = orjson.dumps(asked)
     return b"{%b}" % b",".join([b"".join((orjson.dumps(name), b":", value)) for name, value in outer.items()])
 
 
@@ -363,7 +367,10 @@ class StreamAccumulator:
         self.size = 0
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
-        self._model = ask.model
+        self._model = self._said = ask.model
+        """The model's name as it was asked for, and as the last event said it."""
+        self._misnamed, self._right = b"", MODEL + orjson.dumps(ask.model)
+        """How events write the name, once they write another one; and how it is to be written."""
         self._unread: list[bytes] = []
         """The beginning of an event, in pieces; `_seam` are its last bytes."""
         self._seam = b""
@@ -402,9 +409,7 @@ class StreamAccumulator:
                 self.state = StreamState.done
                 break
             if data is not None:
-                event = _read_event(data)
-                is_named = event.model is None or event.model == self._model
-                left = self._take_event(event, data if is_named else named(data, event.model, self._model))
+                left = self._take_event(_read_event(data), data)
                 if left is data and LF not in raw:
                     out.append(raw)
                 elif left:
@@ -418,7 +423,7 @@ class StreamAccumulator:
         if not out:
             return b""
         out.append(b"")
-        whole = b"\n\n".join(out)
+        whole = self._named(b"\n\n".join(out))
         self._hasher.update(whole)
         return whole
 
@@ -435,6 +440,8 @@ class StreamAccumulator:
         if self._held_back is None:
             return b""
         event = _without_ours(self._held_back)
+        if "model" in event:
+            event["model"] = self._model
         if note is not None:
             event["tollway"] = note
         return b"data: " + orjson.dumps(event) + b"\n\n"
@@ -467,6 +474,26 @@ class StreamAccumulator:
         self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
+    def _note_model(self, said: Any) -> None:
+        """Remember how an event says the model's name, if it says one, where that is not how it was asked for."""
+        if said is not None:
+            self._said = said
+            self._misnamed = MODEL + orjson.dumps(said) if type(said) is str else UNKNOWN
+
+    def _named(self, whole: bytes) -> bytes:
+        """Events that name the model as it was asked for: all at once where every event has the name that was said
+        last, written in the same way.
+        """
+        if not self._misnamed:
+            return whole
+        if whole.count(self._misnamed) == whole.count(NAME):
+            return whole.replace(self._misnamed, self._right)
+        events = []
+        for raw in whole.split(b"\n\n"):
+            data = _data_of(raw)
+            events.append(raw if data is None else b"data: " + named(data, None, self._model))
+        return b"\n\n".join(events)
+
     def _skip(self, size: int) -> None:
         """Count what came before the first token."""
         self._prelude_bytes += size
@@ -475,6 +502,8 @@ class StreamAccumulator:
 
     def _take_event(self, event: _Event, data: bytes) -> bytes:
         """Count an event. Returns what the consumer gets of its data: nothing of the usage, which we send ourselves."""
+        if event.model != self._said:
+            self._note_model(event.model)
         if event.choices and not self._count(event.choices, data):
             self.state = _FULL
             return self._cut()
