@@ -95,6 +95,10 @@ EVENT_CONTAINERS: Final = 20_000
 PRELUDE_BYTES: Final = 64 * KIB
 """Comments and empty events before the first token."""
 ANSWER_BYTES: Final = 20 * MIB
+TOOL_CALLS: Final = 1024
+"""Calls of functions in an answer that goes on in another protocol than chat: each becomes four events and an object.
+More are left out.
+"""
 REFUSAL_BYTES: Final = 64 * KIB
 """Of a node's error that a consumer is shown. One of 20 MiB took the loop 0.6 s, and cost nobody anything."""
 

@@ -121,7 +121,7 @@ async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Respo
     That of a model or workflow that is there in a realm only is shown to its members.
     """
     found = await gateway.aside(lambda session: documents.get(session, cid_digest(document_id)))
-    if found is None or not catalog.may_show(found.id, gateway.catalog):
+    if found is None or (found.kind != "glue" and not catalog.may_show(found.id, gateway.catalog)):
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
     kind = GLUE if found.kind == "glue" else "application/json"
     headers = {"cache-control": "public, immutable"}
@@ -176,7 +176,7 @@ async def show_offer(subject: str, party: str, gateway: Here, catalog: Seen) -> 
     """Whether a provider's offer to serve a model stands: for everybody, or in the realm that the request names."""
     model, provider = cid_digest(subject), party_of(party)
     found = await gateway.aside(lambda session: offers.get(session, model, provider, Role.compute))
-    if found is None or found.expires_at <= catalog.epoch or found.realm != catalog.realm:
+    if found is None or found.expires_at <= catalog.epoch or not catalog.may_know_of(found.realm):
         raise Refusal(404, "no_such_offer", f"{party} has no standing offer to serve {subject}")
     return {"subject": cid(model), "party": to_hex(provider), "expires_epoch": found.expires_at}
 
@@ -196,7 +196,7 @@ def _check_memory(gateway: Gateway, offered: Offer) -> None:
 
 def _may_promote(public: Catalog, offer: Offer) -> bool:
     """Whether an offer is none to sponsor, or its party may know of what it sponsors: a realm is its members' alone."""
-    if not sponsors.is_order(offer) or offer.subject not in public.hidden:
+    if not sponsors.is_order(offer) or offer.subject in public.by_id:
         return True
     inside = [(realm, inner) for realm, inner in public.inside.items() if offer.subject in inner.by_id]
     return any(realms.is_listed(realm, inner.members, offer.party) for realm, inner in inside)

@@ -221,11 +221,11 @@ class _Loading:
     def catalog(self) -> Catalog:
         """The catalog for everybody, with those of the realms."""
         epoch, root, inside = self.market.book.epoch, self.market.book.root, dict[str, Catalog]()
-        hidden = frozenset(self.market.published.keys() - self.public.keys())
+        hidden = self.market.published.keys() - self.public.keys()
         called = self.meanings(id for id in self.places if id not in hidden)
         at = {one.id: one.at for one in self.published}
         by_id, by_name = _named(self.public, called, at)
-        public = Catalog(epoch, root, by_id, by_name, hidden=hidden, inside=inside)
+        public = Catalog(epoch, root, by_id, by_name, inside=inside)
         shared: dict[Digest, Entry] = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
         shared_names: dict[str, Entry] = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
         for realm, own in self.inside.items():  # of what is its own alone: everybody can make realms

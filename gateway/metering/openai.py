@@ -77,9 +77,7 @@ def read(path: str, body: bytes) -> Ask:
         read_fields = [b"%b%b" % (key, found[name]) for name, key in _KEYS.items() if name in found]
         wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))  # not of the body: a long one is passed only once
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        param = where.rstrip("`") or ("model" if "`model`" in message else None)
-        raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
+        raise not_valid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     limit, options = wanted.limit, wanted.stream_options
@@ -96,6 +94,15 @@ def read(path: str, body: bytes) -> Ask:
         fields=found,
         limit=0 if path in READ_ONLY else limit,
         choices=max(wanted.n or 1, wanted.best_of or 1),
+    )
+
+
+def not_valid(error: msgspec.ValidationError) -> Refusal:
+    """The refusal of a request with a field that is missing, or has another type than it should."""
+    message, _, where = str(error).partition(" - at `$.")
+    missing = message.partition("missing required field `")[2].rstrip("`")
+    return Refusal(
+        400, "invalid_request", f"the request is not valid: {error}", param=where.rstrip("`") or missing or None
     )
 
 
@@ -404,7 +411,7 @@ class StreamAccumulator:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
         out: list[bytes] = []
         for raw in self._events(chunk):
-            data = _data_of(raw)
+            data = data_of(raw)
             if data == b"[DONE]":
                 self.state = StreamState.done
                 break
@@ -490,7 +497,7 @@ class StreamAccumulator:
             return whole.replace(self._misnamed, self._right)
         events = []
         for raw in whole.split(b"\n\n"):
-            data = _data_of(raw)
+            data = data_of(raw)
             events.append(raw if data is None else b"data: " + named(data, None, self._model))
         return b"\n\n".join(events)
 
@@ -588,7 +595,7 @@ def _without_ours(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in NODES_OWN}
 
 
-def _data_of(raw: bytes) -> bytes | None:
+def data_of(raw: bytes) -> bytes | None:
     """The data of an event; None for comments and other fields."""
     if raw.startswith(b"data:") and LF not in raw:
         return raw[5:].strip()

@@ -167,8 +167,8 @@ def revoke(id: keys.KeyId) -> None:
 
 @app.command("models")
 def models(realm: Realm = "") -> None:
-    """List the models and workflows that can be called here, or in a realm that you belong to: who serves each, since
-    when, at what price and how fast, as measured by the gateway.
+    """List the models and workflows that can be called here, or in your realm: who serves each, since when,
+    at what price and how fast.
     """
     rows = here().gateway_in(realm).get("/v1/models")["data"]
     if output.mode.json:

@@ -127,9 +127,9 @@ def import_server(  # noqa: PLR0913
     def describe(name: str, served: Served) -> Document:
         said = task or ("other" if served.protocol == Protocol.tensors else "text-generation")
         described = maker.Description(
-            name, version, license, None, server.root, said, served.protocol, [], meters, None, []
+            url=server.root, task=said, protocol=served.protocol, meters=meters, version=version, license=license
         )
-        return described.document([], served)
+        return described.document(name, [], served)
 
     imports.run(imports.Sale(describe, asks, share, terms, atoms), under, server, plans)
 

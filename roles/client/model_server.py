@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from shlex import quote as shell
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from ledger.core.catalog import names
 from ledger.core.catalog.protocols import OPENAI, Protocol
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import check_depth
 from ledger.core.values.errors import Rejected, Unavailable
-from roles.client.gateway import checked_url
+from roles.client.gateway import checked_url, segment
 
 if TYPE_CHECKING:
     import httpx
@@ -185,7 +185,7 @@ class _Questions:
 
     async def _tensors(self, name: str) -> Served | None:
         """A model's metadata, if it has a model of that name and it is ready."""
-        path = f"/v2/models/{quote(name, safe='@/')}"
+        path = f"/v2/models/{segment(name)}"
         said = await self._ask("GET", path)
         if not isinstance(said, dict) or not {"inputs", "outputs"} & said.keys():
             return None

@@ -126,7 +126,7 @@ def named(name: str, upstream: Upstream) -> Upstream:
     """The same, with what its server calls the model, if that was not typed."""
     if upstream.model != name:
         return upstream
-    asked = ModelServer.typed(upstream.url, upstream.key)
+    asked = ModelServer(upstream.root, key=upstream.key)
     return replace(upstream, model=choose(asked, asked.listed(), name).name)
 
 

@@ -22,6 +22,8 @@ import pytest
 from gateway import bounds
 from gateway.__main__ import allow_files
 from gateway.call.idempotency import Answers, StoredResponse
+from gateway.dialects.messages import Messages
+from gateway.dialects.responses import Responses
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Signer
@@ -541,3 +543,12 @@ def test_a_packed_body_holds_256_kib_or_32_times_its_own(
         assert (answer.status_code, code_of(answer.json())) == (400, "invalid_encoding"), odd
     unknown = call(chat_body(), **{**shown, "Content-Encoding": "br"})
     assert (unknown.status_code, code_of(unknown.json())) == (415, "unknown_encoding")
+
+
+def test_an_answer_in_another_protocol_has_1024_calls_of_functions() -> None:
+    """A node may name 20,000 in each event, and each becomes several events there, and an object of the last one."""
+    calls = [{"id": f"call_{n}", "function": {"name": "f"}} for n in range(1025)]
+    for most in (1024, 1025):
+        answer = json.dumps({"choices": [{"message": {"tool_calls": calls[:most]}}]}).encode()
+        assert len(json.loads(Responses().whole(answer))["output"]) == 1024
+        assert len(json.loads(Messages().whole(answer))["content"]) == 1024

@@ -56,6 +56,8 @@ class Failed(Answer):
     """Every answer of status 400 and above, but for those of health."""
 
     error: Failure
+    type: str = ""
+    """Where Anthropic's clients ask: error."""
 
 
 class FailedTensors(Answer):
@@ -308,7 +310,7 @@ class Provider(Answer):
     since: Ms
     pricing: Rates
     capacity: int
-    quality_ppm: Ppm
+    quality_ppm: Ppm | None
     latency_ms: int | None
     round_trip_ms: int | None
     calls: int

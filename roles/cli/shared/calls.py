@@ -40,7 +40,6 @@ def say(context: Context, asked: Spoken) -> dict[str, Any]:
     """Make one call of what takes a text; its answer, usage, charge and receipt. A stream is printed as it comes
     (--json: stderr).
     """
-    path, body = _request(context, asked)
     headers = {
         **({"Authorization": f"Bearer {context.api_key}"} if context.api_key else {}),
         **({"Tollway-Max-Price": str(amounts.parse_some(asked.max_price))} if asked.max_price else {}),
@@ -48,6 +47,7 @@ def say(context: Context, asked: Spoken) -> dict[str, Any]:
         **({"Tollway-Realm": context.realm(asked.realm)} if asked.realm else {}),
         **_near(asked.near),
     }
+    path, body = _request(context, asked)
     url = context.url + path
     import httpx  # only commands that reach the gateway pay for this import
 

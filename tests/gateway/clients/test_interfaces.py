@@ -23,7 +23,7 @@ from tests.roles.node.conftest import MODELS, ROOT, RunningNode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HERE = Path(__file__).parent
-PYTHON = Path(os.environ.get("INTERFACES_PYTHON") or ROOT / ".venv" / "interfaces" / "bin" / "python")
+PYTHON = Path(os.environ.get("CLIENTS_PYTHON") or ROOT / ".venv" / "clients" / "bin" / "python")
 NODE = ROOT / ".venv" / "bin" / "node"
 PROGRAMS = ("openai_texts.py", "openai_texts.cjs", "cohere_rerank.py", "triton_tensors.py")
 NAMES = ("dialog", "kb", "emotion")

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ledger.core.values.errors import Rejected
 from roles.node.models.model import Tensor
@@ -35,7 +36,7 @@ def text(size: int, shape: int = 2, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("datatype", sorted(DATATYPES))
 def test_a_tensor_is_the_same_after_its_bytes(datatype: str) -> None:
-    data = np.arange(6).astype(DATATYPES[datatype]).reshape(2, 3)
+    data: NDArray[Any] = np.arange(6).astype(DATATYPES[datatype]).reshape(2, 3)
     found = binary.read("x", datatype, (2, 3), binary.written(Tensor("x", datatype, (2, 3), data)))
     assert isinstance(found.data, np.ndarray)
     assert (found.data.dtype, found.data.tolist()) == (data.dtype, data.tolist())
