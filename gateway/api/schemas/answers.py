@@ -66,6 +66,16 @@ class FailedMessage(Failed):
     type: Literal["error"]
 
 
+class FailedTensors(Answer):
+    """The same in the Open Inference Protocol: the message is a text, and the rest may stand beside it."""
+
+    error: str
+    message: str = ""
+    type: str = ""
+    code: str | int | None = None
+    param: str | None = None
+
+
 # Accounts.
 
 
