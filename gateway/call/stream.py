@@ -66,7 +66,8 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
     served = False
     try:
         for number, candidate in call.tries(gateway.settings.attempts):
-            await call.hold_for(gateway, candidate)
+            if not await call.holds(gateway, candidate):
+                continue
             streaming = _Streaming(gateway, call, candidate, request, call.stop_at(gateway, number))
             try:
                 async with asyncio.timeout_at(streaming.stop_at):

@@ -2,13 +2,15 @@
 
 To the consumer a capsule is a model with one OpenAI-compatible endpoint, which streams its last step. The call has a
 root receipt and one for each sub-call, each on its own terms. All or nothing: when it fails the consumer pays nothing,
-and the weaver's bond pays what was served. Partial: the consumer pays what was served, and the weaver gets nothing.
+and the weaver's bond pays what was served, as long as that came in (`guarantees`). Partial, and beyond that: the
+consumer pays what was served, and the weaver gets nothing.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import orjson
@@ -74,6 +76,11 @@ class Holds:
             holds.release()
             raise
         return holds
+
+    async def add(self, gateway: Gateway, billing: Billing, plan: Plan, more: Atoms) -> None:
+        """Hold more of the consumer's. Refused above its largest price, and when it has less."""
+        planning.check_price(plan.entry, self.consumer.amount + more, plan.preferences)
+        self.consumer.join(await gateway.leases.hold(billing.consumer, more, billing.allowance))
 
     def release(self) -> None:
         """Give every hold back, unless a charge is under way."""
@@ -153,6 +160,7 @@ async def serve(
     holds = await Holds.take(gateway, billing, plan)
     try:
         execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body, late(gateway))
+        execution.hold_more = partial(holds.add, gateway, billing, plan)
         work = _Completion(gateway, request, plan, execution, holds, referral).answer()
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
@@ -213,7 +221,13 @@ class _Completion:
         return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
-        return await self.holds.charge(self.gateway, self.execution.guaranteed, [await self._deducted(root)])
+        whole = await self._deducted(root)
+        signed = await self.holds.charge(self.gateway, self.execution.guaranteed, [whole])
+        for one in whole.calls():
+            amounts = one.tariff.charge(one.served.units, one.subcall_total).amounts
+            for weaver, amount in workflows.weavers_paid(one.tariff.terms, amounts):
+                self.gateway.guarantees.earn(weaver, one.billing.consumer, amount)
+        return signed
 
     async def _deducted(self, root: ServedCall) -> ServedCall:
         """A root call on its terms, with a deduction if it was referred, or a slot led to it."""
@@ -255,6 +269,8 @@ class _Completion:
         signed = await self._charge_failure()
         charged = sum(one.receipt.charge for one in signed)
         cost = f"the steps that served cost {charged} atoms" if charged else "nothing was charged"
+        if charged and self.plan.entry.capsule.policy is Policy.all_or_nothing:
+            cost += ": the weaver's bond pays no more for failed calls than its weaver was paid, by you and by all"
         refused = Refusal(
             502,
             "workflow_failed",
@@ -276,9 +292,11 @@ class _Completion:
         return refused_response(refused), signed
 
     async def _charge_failure(self) -> tuple[Signed, ...]:
-        """Charge what a failed workflow served: to the weaver's bond, or to the consumer without any weaver's line."""
+        """Charge what a failed workflow served: to the weaver's bond, if it promises all or nothing and pays for this
+        consumer; else to the consumer, without any weaver's line.
+        """
         execution, gateway = self.execution, self.gateway
-        if self.plan.entry.capsule.policy is Policy.all_or_nothing:
+        if execution.is_guaranteed():
             return await self.holds.charge(gateway, execution.guaranteed_subcalls(), [])
         rest = workflows.without(self.plan.tariff.terms, Role.weaver)
         if rest is None or not execution.served:

@@ -1,7 +1,8 @@
 """Plans: before a workflow runs, the most each of its steps may use, and the most it can cost.
 
 The consumer's hold covers the plan, so a workflow that has begun can always be paid. A step without `max_price` is
-planned at the most it could use. A step with it is planned at that price, and its output is limited to fit later.
+planned at what is asked for the most it could use; a dearer provider serves it if the consumer can pay that when the
+others have failed. A step with it is planned at that price, and its output is limited to fit later.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Plan:
             if planned.plan is not None:
                 exposed += planned.plan.exposures
         if self.entry.capsule.policy is Policy.all_or_nothing and self.subcall_total:
-            exposed[self.entry.capsule.weaver] += self.subcall_total
+            exposed[self.entry.owner] += self.subcall_total
         return exposed
 
 
@@ -272,8 +273,7 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
     except AllPaused as none:
         raise routing.refusal_of(f"step {step.id}", none) from none
     most = _model_units(gateway, step, size, models)
-    limit = max(candidate.inner.hold(most) for candidate in candidates)
-    price = limit if step.max_price is None else min(limit, step.max_price)
+    price = eligibility.asked([candidate.inner.hold(most) for candidate in candidates], step.max_price)
     return PlannedStep(step, price, most, models, candidates, realm=catalog.realm)
 
 

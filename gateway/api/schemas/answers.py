@@ -60,6 +60,12 @@ class Failed(Answer):
     """Where Anthropic's clients ask: error."""
 
 
+class FailedMessage(Failed):
+    """The same as Anthropic's clients read it."""
+
+    type: Literal["error"]
+
+
 # Accounts.
 
 
@@ -575,10 +581,12 @@ class ShownBatch(Batch):
 
 
 class Batches(Answer):
-    """Batches, newest first."""
+    """A page of batches, newest first: while `has_more`, the next one begins below the number `before`."""
 
     object: Literal["list"]
     data: list[Batch]
+    has_more: bool
+    before: int | None
 
 
 class Proof(Answer):

@@ -15,7 +15,7 @@ WORD = 8
 """Bytes of a machine word."""
 
 OURS = "ledger.core.kernels.cache"
-config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or ",".join((
+config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or ",".join((  # type: ignore[attr-defined]
     "UserProvidedCacheLocator", "InTreeCacheLocator", f"{OURS}.CopiedCache", "UserWideCacheLocator",
     f"{OURS}.CacheOfProcess",
 ))  # fmt: skip
