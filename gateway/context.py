@@ -35,6 +35,7 @@ from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
+from gateway.workflow.guarantees import Guarantees
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.atoms import AIC, Currency
@@ -85,11 +86,16 @@ class Gateway:
     open_calls: int = 0
     """Admitted calls that are under way."""
     unpaid_bodies: Tasks = field(default_factory=lambda: Tasks(bounds.UNPAID_BODIES_AN_ADDRESS, bounds.UNPAID_BODIES))
+    agents: Tasks = field(default_factory=lambda: Tasks(bounds.AGENT_REQUESTS_AN_ADDRESS, bounds.AGENT_REQUESTS))
+    """Requests by MCP and A2A of those who have not shown yet that they pay."""
     payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
-    writes: Rates = field(default_factory=lambda: Rates(bounds.WRITES_A_MINUTE))
+    writes: Rates = field(
+        default_factory=lambda: Rates(bounds.WRITES_A_MINUTE, bounds.WRITES_TOGETHER, bounds.WRITES_WHEN_BUSY)
+    )
+    guarantees: Guarantees = field(default_factory=Guarantees)
     tracing: Tracing | None = None
     draining: bool = False
     unwell: Unwell = field(default_factory=Unwell)

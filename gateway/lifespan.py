@@ -201,7 +201,9 @@ class Running:
         )
 
     async def _watch_book(self, gateway: Gateway) -> None:
-        """Read the book again when a document was published here, and every `book_seconds` for other changes."""
+        """Read the book again when a document was published here, and every `book_seconds` for other changes. It rests
+        as long as it reads: everybody can publish, and a reading has no bound but what is published.
+        """
         while True:
             try:
                 async with asyncio.timeout(self.settings.book_seconds):
@@ -210,8 +212,10 @@ class Running:
                 pass
             gateway.book_changed.clear()
             read, gateway.book_read = gateway.book_read, asyncio.Event()
+            began = monotonic()
             await _guarded("book", self._read_book(gateway))
             read.set()
+            await asyncio.sleep(monotonic() - began)
 
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> tuple[Catalog, object] | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from fastapi import APIRouter
 
 from gateway import bounds
-from gateway.api import invoke
+from gateway.api import invoke, models
 from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS
 from gateway.api.schemas.openapi import PAID as PAID_WAYS
 from gateway.asgi import Client, Message, refused_response, too_large
@@ -24,6 +24,7 @@ from gateway.call import routing
 from gateway.call.call import Request, Route
 from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
 from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms, steady_ms
@@ -135,7 +136,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
     realm = realm_named(headers, caller.key)
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
-    ask, preferences = _read(catalog, path, client, body), routing.preferences_of(headers, catalog.realm)
+    ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
     entry = catalog.find(ask.model)
@@ -165,12 +166,24 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
         body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
     catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
-        ask = _read(catalog, path, client, body)
+        ask = _read(catalog, path, headers, body, client)
     else:
         ask = _longest(catalog, path, headers, body)
-    scope = Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm))
-    route = await _route(scope, catalog.find(ask.model), ask)
-    return x402.required(gateway, quote(path, safe="@/"), headers.get(b"host", b""), route.price)
+    return await _required(Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm)), path, ask, headers)
+
+
+async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
+    entry = scope.catalog.find(ask.model)
+    route = await _route(scope, entry, ask)
+    path, host = quote(path, safe="@/"), headers.get(b"host", b"")
+    shown = exports.example(models.published(scope, entry, ready=True))
+    body = shown[1] if shown is not None and shown[0] == path else {}
+    return x402.required(scope.gateway, path, host, route.price, body)
+
+
+async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
+    """The 402 that a request without credentials gets."""
+    return await _required(scope, path, _read(scope.catalog, path, {}, body), {b"host": host})
 
 
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
@@ -251,9 +264,10 @@ async def _make(
             referral.end(charged=bool(signed))
 
 
-def _read(catalog: Catalog, path: str, client: Client, body: bytes) -> Ask:
+def _read(
+    catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes, client: Client | None = None
+) -> Ask:
     """The request in a body, by its route's protocol."""
-    headers = client.headers
     if isinstance(client, TranslatedClient):
         return openai.read(CHAT, client.dialect.read(body))
     if path.startswith(INFER_HEAD):

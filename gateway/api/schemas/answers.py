@@ -581,10 +581,12 @@ class ShownBatch(Batch):
 
 
 class Batches(Answer):
-    """Batches, newest first."""
+    """A page of batches, newest first: while `has_more`, the next one begins below the number `before`."""
 
     object: Literal["list"]
     data: list[Batch]
+    has_more: bool
+    before: int | None
 
 
 class Proof(Answer):
