@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
@@ -29,6 +30,8 @@ from gateway.api import (
 from gateway.api.schemas import openapi
 from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
 from gateway.context import Gateway
+from gateway.dialects import token_count
+from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import x402
@@ -62,7 +65,7 @@ class App:
         if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
             return
-        client = Client(scope, receive, send)
+        client = (TranslatedClient if scope["path"] in DIALECTS else Client)(scope, receive, send)
         if client.sender.place is not None:
             await self._serve(gateway, scope, client)
             return
@@ -101,6 +104,9 @@ class App:
             return
         if paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
+        elif token_count.is_asked(scope):
+            assert isinstance(client, TranslatedClient)
+            await token_count.serve(gateway, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
         elif agent_requests.is_of_agents(scope["path"]):
@@ -147,22 +153,23 @@ def api_routes(running: Running) -> FastAPI:
         finally:
             await running.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # FastAPI, but that /docs takes its scripts from here
         title="Tollway gateway",
         version="1",
         description=ABOUT,
         license_info=LICENSE,
         servers=[{"url": "/", "description": "this gateway"}],
         lifespan=lifespan,
-        docs_url=None,
+        docs_url="/docs",
         redoc_url=None,
         responses=openapi.ERRORS,
+        generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
     app.state.protocols = Protocols()
     modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
     for module in modules:
         app.include_router(module.router)
-    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.PATHS)
+    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -90,6 +90,11 @@ FAILURES_A_MINUTE: Final = 60
 """Wrong keys, vouchers and payments of an address: each costs a look-up or a signature check."""
 WRITES_A_MINUTE: Final = 120
 """Documents, offers, deposits and credits of an address: each is a row for ever."""
+WRITES_TOGETHER: Final = 1_200
+WRITES_WHEN_BUSY: Final = 6
+"""Of all addresses in a minute; beyond that an address has few. A sum alone is itself the attack: ten addresses fill
+it.
+"""
 ADDRESSES: Final = 10_000
 """Addresses whose rates are remembered."""
 
@@ -101,6 +106,10 @@ EVENT_CONTAINERS: Final = 20_000
 PRELUDE_BYTES: Final = 64 * KIB
 """Comments and empty events before the first token."""
 ANSWER_BYTES: Final = 20 * MIB
+TOOL_CALLS: Final = 1024
+"""Calls of functions in an answer that goes on in another protocol than chat: each becomes four events and an object.
+More are left out.
+"""
 REFUSAL_BYTES: Final = 64 * KIB
 """Of a node's error that a consumer is shown. One of 20 MiB took the loop 0.6 s, and cost nobody anything."""
 
@@ -342,10 +351,14 @@ class Tasks(Places["asyncio.Task[object]"]):
 
 
 class Rates:
-    """A number of events a minute for each address, as many at once after a quiet minute."""
+    """A number of events a minute for each address, as many at once after a quiet minute.
 
-    def __init__(self, a_minute: int) -> None:
+    While all cause more than `together`, an address may cause `when_busy`.
+    """
+
+    def __init__(self, a_minute: int, together: int | None = None, when_busy: int = 0) -> None:
         self._a_minute = a_minute
+        self._busy = (Rates(together), Rates(when_busy)) if together is not None else None
         self._left: dict[str, tuple[float, float]] = {}
 
     def left(self, address: str) -> float:
@@ -358,6 +371,10 @@ class Rates:
 
     def note(self, address: str) -> None:
         """Count an event."""
+        if self._busy is not None:
+            together, few = self._busy
+            together.note("")
+            few.note(address)
         left = self.left(address) - 1
         self._left.pop(address, None)
         if len(self._left) >= ADDRESSES:
@@ -371,3 +388,7 @@ class Rates:
             wait = int((1 - left) * 60 / self._a_minute) + 1
             message = f"more than {self._a_minute} {what} a minute from one address"
             raise Refusal(429, "rate_limited", message, retry_after=wait)
+        if self._busy is not None:
+            together, few = self._busy
+            if together.left("") < 1:
+                few.check(address, f"{what}, while all send many,")

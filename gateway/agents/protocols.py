@@ -1,4 +1,4 @@
-"""The protocols that agents speak to the gateway: MCP at /mcp, A2A at /a2a. Alone, because neither knows the other."""
+"""The protocols that agents speak to the gateway: MCP at /mcp, A2A at /a2a. Alone because both are served alike."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

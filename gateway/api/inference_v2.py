@@ -11,6 +11,8 @@ from gateway.api.schemas.openapi import Typed, unwell
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.errors import Refusal
 from gateway.workflow import plan as planning
+from ledger.core.catalog import protocols
+from ledger.core.catalog.protocols import Protocol
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=Typed)
 
@@ -47,10 +49,10 @@ async def metadata(name: str, catalog: Seen) -> dict[str, Any]:
     """A model's input and output tensors, as its document declares them."""
     entry = catalog.find(name)
     interfaces = [] if isinstance(entry, CapsuleEntry) else entry.model.document["interfaces"]
-    tensors = next((one for one in interfaces if one["protocol"] == "oip/2"), None)
+    tensors = next((one for one in interfaces if one["protocol"] == Protocol.tensors), None)
     if tensors is None or isinstance(entry, CapsuleEntry):
-        spoken = "openai.chat/1" if isinstance(entry, CapsuleEntry) else ", ".join(sorted(entry.protocols))
-        raise Refusal(404, "wrong_protocol", f"{entry.name} speaks {spoken}, not oip/2", param="model")
+        spoken = Protocol.chat if isinstance(entry, CapsuleEntry) else protocols.listed(entry.protocols)
+        raise Refusal(404, "wrong_protocol", f"{entry.name} speaks {spoken}, not {Protocol.tensors}", param="model")
     return {
         "name": entry.name,
         "versions": [entry.model.document["version"]],

@@ -15,6 +15,7 @@ from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.catalog.exports import Published
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Scope
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.terms import TYPICAL_CALL
@@ -86,7 +87,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
         "ready": not why,
     }
     if isinstance(entry, CapsuleEntry):
-        interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
+        interface = entry.capsule.document.get("interface", {}).get("protocol", Protocol.chat)
         row |= {"owned_by": to_hex(entry.owner), "kind": "capsule", "protocols": [interface]}
         row["steps"] = list(entry.capsule.steps)
         if entry.tariff is not None:
@@ -103,8 +104,8 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
                 "since": c.since,
                 "pricing": _in_json(_prices(c.tariff)[1]),
                 "capacity": c.capacity,
-                "quality_ppm": c.health.quality_ppm,
-                "latency_ms": c.health.latency_ms,
+                "quality_ppm": c.health.measured_ppm,
+                "latency_ms": c.health.latency_ms or None,
                 "round_trip_ms": c.health.round_trip_ms,
                 "calls": c.health.calls,
                 "errors": c.health.errors,
@@ -128,7 +129,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
 def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
     """A model or workflow as it is exported."""
     if isinstance(entry, CapsuleEntry):
-        document, protocols, context = entry.capsule.document, frozenset((exports.CHAT,)), None
+        document, protocols, context = entry.capsule.document, frozenset((Protocol.chat,)), None
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner = did(scope.gateway.domain.chain_id, entry.owner)

@@ -27,6 +27,7 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from gateway.upstream import target
+from gateway.upstream.guard import NotLookedUp
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
@@ -121,7 +122,7 @@ async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Respo
     That of a model or workflow that is there in a realm only is shown to its members.
     """
     found = await gateway.aside(lambda session: documents.get(session, cid_digest(document_id)))
-    if found is None or not catalog.may_show(found.id, gateway.catalog):
+    if found is None or (found.kind != "glue" and not catalog.may_show(found.id, gateway.catalog)):
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
     kind = GLUE if found.kind == "glue" else "application/json"
     headers = {"cache-control": "public, immutable"}
@@ -176,7 +177,7 @@ async def show_offer(subject: str, party: str, gateway: Here, catalog: Seen) -> 
     """Whether a provider's offer to serve a model stands: for everybody, or in the realm that the request names."""
     model, provider = cid_digest(subject), party_of(party)
     found = await gateway.aside(lambda session: offers.get(session, model, provider, Role.compute))
-    if found is None or found.expires_at <= catalog.epoch or found.realm != catalog.realm:
+    if found is None or found.expires_at <= catalog.epoch or not catalog.may_know_of(found.realm):
         raise Refusal(404, "no_such_offer", f"{party} has no standing offer to serve {subject}")
     return {"subject": cid(model), "party": to_hex(provider), "expires_epoch": found.expires_at}
 
@@ -196,7 +197,7 @@ def _check_memory(gateway: Gateway, offered: Offer) -> None:
 
 def _may_promote(public: Catalog, offer: Offer) -> bool:
     """Whether an offer is none to sponsor, or its party may know of what it sponsors: a realm is its members' alone."""
-    if not sponsors.is_order(offer) or offer.subject not in public.hidden:
+    if not sponsors.is_order(offer) or offer.subject in public.by_id:
         return True
     inside = [(realm, inner) for realm, inner in public.inside.items() if offer.subject in inner.by_id]
     return any(realms.is_listed(realm, inner.members, offer.party) for realm, inner in inside)
@@ -209,13 +210,17 @@ def ends_at(gateway: Gateway, epoch: int) -> str:
 
 
 async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:
-    """Refused unless the gateway may call a server at all, as its name says now."""
+    """Refused unless the gateway may call a server at all, as its name says now. When names of others wait for silent
+    servers the offer is taken unseen: whoever is called is looked up, and checked, before each connection.
+    """
     sender: Sender = request.scope["state"]["sender"]
     headers = {name.lower(): value for name, value in request.headers.raw}
     address = gateway.connections.addresses.of_request(sender.address, headers)
     try:
         async with asyncio.timeout(bounds.FETCH_SECONDS):
             await gateway.upstream.guard.resolve(server.host, server.port, address)
+    except NotLookedUp:
+        return
     except TimeoutError:
         message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
         raise Refusal(400, "rejected", message, param="serve") from None

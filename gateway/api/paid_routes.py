@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke, models
+from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS
+from gateway.api.schemas.openapi import PAID as PAID_WAYS
 from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
@@ -26,6 +29,8 @@ from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
 from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
+from gateway.dialects import messages, responses
+from gateway.dialects.translation import PAID, TranslatedClient
 from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
@@ -46,20 +51,22 @@ log = logging.getLogger("tollway.calls")
 router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
+NAMED_PATHS = OPENAI | PAID | {invoke.PATH}
+"""Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
-PATHS = OPENAI | {invoke.PATH, INFER.format(model="{name}")}
-"""As OpenAPI writes them."""
+WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAID_WAYS) | {messages.COUNT_PATH: KEY}
+"""How a request may show who asks, by the path as OpenAPI writes it."""
 
 
 def is_paid_route(scope: Message) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
-    return path in OPENAI or path == invoke.PATH or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
+    return path in NAMED_PATHS or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
 
 
 async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
@@ -74,7 +81,7 @@ async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
 
 def _endpoint(path: str) -> str:
     """The route of a paid path, without the name that somebody wrote into it."""
-    return path if path in OPENAI or path == invoke.PATH else INFER
+    return path if path in NAMED_PATHS else INFER
 
 
 async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]:
@@ -129,7 +136,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
     realm = realm_named(headers, caller.key)
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
-    ask, preferences = _read(catalog, path, headers, body), routing.preferences_of(headers, catalog.realm)
+    ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
     entry = catalog.find(ask.model)
@@ -149,7 +156,7 @@ def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes])
     if said is None:
         return ZERO_DIGEST
     longest = int((gateway.settings.call_seconds + calls.LATER) * 1000) + call_heads.SKEW_MS
-    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_key, caller.consumer, now_ms() - longest)
+    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_keys, caller.consumer, now_ms() - longest)
 
 
 async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
@@ -159,16 +166,16 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
         body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
     catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
-        ask = _read(catalog, path, headers, body)
+        ask = _read(catalog, path, headers, body, client)
     else:
         ask = _longest(catalog, path, headers, body)
-    return await _required(Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm)), ask, headers)
+    return await _required(Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm)), path, ask, headers)
 
 
-async def _required(scope: Scope, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
+async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
     entry = scope.catalog.find(ask.model)
     route = await _route(scope, entry, ask)
-    path, host = ask.upstream_path(ask.model), headers.get(b"host", b"")
+    path, host = quote(path, safe="@/"), headers.get(b"host", b"")
     shown = exports.example(models.published(scope, entry, ready=True))
     body = shown[1] if shown is not None and shown[0] == path else {}
     return x402.required(scope.gateway, path, host, route.price, body)
@@ -176,7 +183,7 @@ async def _required(scope: Scope, ask: Ask, headers: Mapping[bytes, bytes]) -> R
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
     """The 402 that a request without credentials gets."""
-    return await _required(scope, _read(scope.catalog, path, {}, body), {b"host": host})
+    return await _required(scope, path, _read(scope.catalog, path, {}, body), {b"host": host})
 
 
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
@@ -257,8 +264,12 @@ async def _make(
             referral.end(charged=bool(signed))
 
 
-def _read(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
+def _read(
+    catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes, client: Client | None = None
+) -> Ask:
     """The request in a body, by its route's protocol."""
+    if isinstance(client, TranslatedClient):
+        return openai.read(CHAT, client.dialect.read(body))
     if path.startswith(INFER_HEAD):
         bounds.check_shape(body[: bounds.number(headers.get(b"inference-header-content-length", b""))])
     else:
@@ -345,7 +356,12 @@ async def _starting() -> None:
 
 
 def _describe(path: str, name: str, description: str, required: dict[str, Any], **optional: Any) -> None:
-    """Show a paid route in the OpenAPI document. `serve` answers it; until the gateway runs, it is refused."""
+    """Show a paid route in the OpenAPI document."""
+    _show(path, name, description + SENT_AGAIN, required, optional)
+
+
+def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
+    """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
@@ -355,14 +371,37 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
         _starting,
         methods=["POST"],
         name=name,
-        description=description + SENT_AGAIN,
+        description=description,
         openapi_extra=extra,
-        responses=ANSWERED,
+        responses=ANSWERED | (MESSAGE_ERRORS if path.startswith(messages.PATH) else {}),
     )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
 _describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXT})
 _describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXT})
+_describe(
+    responses.PATH,
+    "responses",
+    "A response, as OpenAI's clients ask for it, of a model or a workflow. None is kept: `store` is false, and each"
+    " request says all of its input.",
+    {"model": MODEL, "input": {"type": ["string", "array"]}},
+    stream={"type": "boolean"},
+    max_output_tokens=OPTIONS["max_tokens"],
+)
+_describe(
+    messages.PATH,
+    "messages",
+    "A message, as Anthropic's clients ask for it, of a model or a workflow. The key may come as `x-api-key`.",
+    {"model": MODEL, "messages": OBJECTS, "max_tokens": OPTIONS["max_tokens"]},
+    stream={"type": "boolean"},
+)
+_show(
+    messages.COUNT_PATH,
+    "count_tokens",
+    "The input tokens of a message that is not asked for. Free, with a key.",
+    {"model": MODEL, "messages": OBJECTS},
+    {},
+)
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
-_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})
+_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": OBJECTS})

@@ -7,8 +7,9 @@
     registration        the file that an agent's ERC-8004 identity points at
     inference_service   KServe's InferenceService
 
-An export names routes that a gateway has, and no others. Prices are atoms, or where a format has decimal prices, the
-settlement token's. What an owner wrote stands behind what we know, on one line, without control characters.
+An export names routes that a gateway has, and no others. Of models that take neither messages nor tensors there
+is none. Prices are atoms, or where a format has decimal prices, the settlement token's. What an owner wrote stands
+behind what we know, on one line, without control characters.
 """
 
 import math
@@ -18,13 +19,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from gateway.api.schemas.bodies import Format
+from ledger.core.catalog import protocols
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.atoms import Atoms, Currency
 from ledger.core.values.documents import Document, Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import Meter, distinct
 
-CHAT, TENSORS = "openai.chat/1", "oip/2"
+CHAT, TENSORS = Protocol.chat, Protocol.tensors
 MAX_WORDS = 2_000
 """Characters of an owner's own description, as many as a model's document may have."""
 
@@ -333,7 +336,7 @@ def _tensors(one: Published) -> Json:
 
 
 REGISTRATION = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
-_SERVICES = {CHAT: "OpenAI", TENSORS: "OpenInference"}
+_SERVICES: Mapping[str, str] = {CHAT: "OpenAI", TENSORS: "OpenInference"}
 
 
 def registration(one: Published, place: Place) -> Json:
@@ -444,10 +447,10 @@ def export(one: Published, place: Place, format: Format) -> Json:
 def _routes(one: Published, place: Place) -> dict[str, str]:
     """The URLs that it is called at, by protocol. Rejected when the gateway has none for it."""
     routes = {CHAT: "/v1/chat/completions", TENSORS: f"/v2/models/{one.name}/infer"}
-    found = {protocol: place.url + path for protocol, path in routes.items() if protocol in one.protocols}
+    found = {str(protocol): place.url + path for protocol, path in routes.items() if protocol in one.protocols}
     if not found:
-        spoken = ", ".join(sorted(one.protocols))
-        raise Rejected(f"{one.name} speaks {spoken}, which no route of this gateway does: there is nothing to export")
+        spoken = protocols.listed(one.protocols)
+        raise Rejected(f"{one.name} speaks {spoken}, and exports are of what takes messages or tensors")
     return found
 
 

@@ -3,7 +3,7 @@
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -76,9 +76,7 @@ def read(path: str, body: bytes) -> Ask:
         read_fields = [b"%b%b" % (key, found[name]) for name, key in _KEYS.items() if name in found]
         wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))  # not of the body: a long one is passed only once
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        param = where.rstrip("`") or ("model" if "`model`" in message else None)
-        raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
+        raise not_valid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     limit, options = wanted.limit, wanted.stream_options
@@ -95,6 +93,15 @@ def read(path: str, body: bytes) -> Ask:
         fields=found,
         limit=0 if path == EMBEDDINGS else limit,
         choices=max(wanted.n or 1, wanted.best_of or 1),
+    )
+
+
+def not_valid(error: msgspec.ValidationError) -> Refusal:
+    """The refusal of a request with a field that is missing, or has another type than it should."""
+    message, _, where = str(error).partition(" - at `$.")
+    missing = message.partition("missing required field `")[2].rstrip("`")
+    return Refusal(
+        400, "invalid_request", f"the request is not valid: {error}", param=where.rstrip("`") or missing or None
     )
 
 
@@ -352,7 +359,7 @@ class StreamAccumulator:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
         out: list[bytes] = []
         for raw in self._events(chunk):
-            data = _data_of(raw)
+            data = data_of(raw)
             if data == b"[DONE]":
                 self.state = StreamState.done
                 break
@@ -383,14 +390,15 @@ class StreamAccumulator:
             usage = {**tokens, "total_tokens": billed.input_token + billed.output_token}
             self._held_back = {**self._envelope(), "choices": [], "usage": usage}
 
-    def last_events(self, note: dict[str, Any] | None) -> bytes:
-        """The usage, held back until the receipt is durable, with what the call cost."""
+    def last_events(self, note: dict[str, Any] | None, cost: str | None = None) -> bytes:
+        """The usage, held back until the receipt is durable, with the receipt and what the call cost."""
         if self._held_back is None:
             return b""
         event = _without_ours(self._held_back)
+        event["usage"] = with_cost(event["usage"], cost)
         if note is not None:
             event["tollway"] = note
-        return b"data: " + orjson.dumps(event) + b"\n\n"
+        return b"data: " + msgspec.json.encode(event) + b"\n\n"
 
     def _events(self, chunk: bytes) -> list[bytes]:
         """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
@@ -508,11 +516,17 @@ def _too_long(what: str, most: int) -> NodeFailed:
     return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
 
 
+def with_cost(usage: Mapping[str, Any], cost: str | None) -> dict[str, Any]:
+    """A usage with what the call cost the consumer, as a number with all its places; without what the node paid."""
+    said = {name: value for name, value in usage.items() if name != "cost"}
+    return said if cost is None else {**said, "cost": msgspec.Raw(cost.encode())}
+
+
 def _without_ours(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in NODES_OWN}
 
 
-def _data_of(raw: bytes) -> bytes | None:
+def data_of(raw: bytes) -> bytes | None:
     """The data of an event; None for comments and other fields."""
     if raw.startswith(b"data:") and LF not in raw:
         return raw[5:].strip()

@@ -30,6 +30,7 @@ from ledger.store.chain import lanes
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
 LASTS_SECONDS = 300
+"""How long a client may let its payment be valid, by the chain's clock: a local chain's may be far ahead of its own."""
 MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
@@ -138,7 +139,7 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int, body: Mappin
                 "asset": asset,
                 "amount": str(amount),
                 "payTo": to_hex(gateway.lane),
-                "maxTimeoutSeconds": LASTS_SECONDS,
+                "maxTimeoutSeconds": LASTS_SECONDS + max(0, gateway.lane_state.clock_ms) // 1_000,
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
         ],
@@ -180,8 +181,14 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
         raise _unpaid("the payment is not of the scheme, network and asset asked for")
     if to != gateway.lane:
         raise _unpaid("the payment is not to this lane's address")
-    if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
-        raise _unpaid(f"the payment is not valid now, or for less than {MARGIN_SECONDS} s more")
+    by_chain = (now + gateway.lane_state.clock_ms) // 1_000  # who signs reckons with its own clock, the token with this
+    if not valid_after <= by_chain < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
+        ahead = by_chain - now // 1_000
+        clock = f"{by_chain}, {abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} the gateway's"
+        raise _unpaid(
+            f"the payment is valid from {valid_after} until {valid_before}: the chain's clock says {clock}, "
+            f"and it must be valid for {MARGIN_SECONDS} s more. Ask for the price again, and pay by what it says"
+        )
     signed = TokenAuthorization(payer, to, amount, valid_after, valid_before, nonce)
     if not signed_by(signing_digest(domain, signed.hash(TRANSFER_TYPEHASH)), signature, payer):
         raise _unpaid("the payment is not signed by its payer")

@@ -1,5 +1,7 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -7,6 +9,7 @@ from typer import Argument, Option
 
 from ledger.core.catalog import models
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, address, to_hex
@@ -18,7 +21,7 @@ from roles.cli.shared.payees import Ask, Subject
 from roles.cli.shared.readiness import Asked
 from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
-from roles.client.model_server import TENSORS, ModelServer, Served
+from roles.client.model_server import ModelServer, Served
 from roles.wallet import transactions
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
@@ -124,11 +127,11 @@ def import_server(  # noqa: PLR0913
     meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
 
     def describe(name: str, served: Served) -> Document:
-        said = task or ("other" if served.protocol == TENSORS else "text-generation")
+        said = task or ("other" if served.protocol == Protocol.tensors else "text-generation")
         described = maker.Description(
-            name, version, license, None, server.root, said, served.protocol, [], meters, None, []
+            url=server.root, task=said, protocol=served.protocol, meters=meters, version=version, license=license
         )
-        return described.document([], served)
+        return described.document(name, [], served)
 
     imports.run(imports.Sale(describe, asks, share, terms, atoms), under, server, plans)
 
@@ -137,8 +140,8 @@ def import_server(  # noqa: PLR0913
 def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
     """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
 
-    `provider serve` withdraws its own as it stops; while it runs, it offers the model again: stop it first. Your bid
-    and your stake stay; a new offer brings the model back.
+    A node of yours that runs does not offer it again, and says so within half a minute. Your bid and your stake stay: a
+    new offer brings the model back, or the node, once it is started anew.
     """
     from roles.node import serve as node_serve
 
@@ -220,7 +223,7 @@ def serve(  # noqa: PLR0913
     def facts(name: str, subject: Digest) -> dict[str, Any]:
         return readiness.of(Asked(context, subject, name, context.account, terms.realm))
 
-    voice = node_serve.Voice(output.aside().print, facts)
+    voice = node_serve.Voice(output.aside().print, facts, shlex.join(["tollway", *sys.argv[1:]]))
     node_serve.run(context, options, terms, public_url, voice, tunnel=tunnel)
 
 

@@ -18,6 +18,8 @@ import pytest
 from gateway import bounds
 from gateway.__main__ import allow_files
 from gateway.call.idempotency import Answers, StoredResponse
+from gateway.dialects.messages import Messages
+from gateway.dialects.responses import Responses
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Signer
@@ -452,6 +454,19 @@ def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
         assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
 
 
+def test_all_addresses_together_leave_1200_rows_a_minute_and_then_few_each(gateway: Running) -> None:
+    """Whoever has many addresses wrote without a bound, and a bound for all together would have shut out the others."""
+    post = head("POST", "/v1/documents", length=2) + b"{}"
+    statuses: list[int] = []
+    while 429 not in statuses and len(statuses) < 100:
+        for number in range(1_200 if not statuses else 100):
+            gateway.gateway.writes.note(f"10.0.0.{number % 250}")
+        statuses.append(send(gateway, post)[0])
+    assert statuses[:6] == [400] * 6
+    assert statuses[-1] == 429, "though the address has sent fewer than 120"
+    assert send(gateway, post, source=OTHER)[0] == 400
+
+
 def test_a_body_for_another_gateways_tunnel_is_read_after_its_proof(gateway: Running) -> None:
     forged = f"0-{'ab' * 32}-{'cd' * 32}"
     path = "/v1/tunnel/0x" + "11" * 20 + PATH
@@ -536,3 +551,12 @@ def test_a_body_has_40_000_strings(gateway: Running, key: str) -> None:
             rows = (*known, *(f'"{number:x}":0' for number in range(more)))
             answer = gateway.http.post(PATH, content=f"{{{','.join(rows)}}}", headers=headers)
             assert answer.status_code == status, answer.text[:300]
+
+
+def test_an_answer_in_another_protocol_has_1024_calls_of_functions() -> None:
+    """A node may name 20,000 in each event, and each becomes several events there, and an object of the last one."""
+    calls = [{"id": f"call_{n}", "function": {"name": "f"}} for n in range(1025)]
+    for most in (1024, 1025):
+        answer = json.dumps({"choices": [{"message": {"tool_calls": calls[:most]}}]}).encode()
+        assert len(json.loads(Responses().whole(answer))["output"]) == 1024
+        assert len(json.loads(Messages().whole(answer))["content"]) == 1024

@@ -142,6 +142,7 @@ class Asker:
             "document": self.get(f"/v1/documents/{SECRET_ID}"),
             "flow": self.get("/v1/models/@acme/flow"),
             "realm": self.get(f"/v1/realms/{REALM}"),
+            "offer": self.get(f"/v1/offers/{SECRET_ID}/{to_hex(PROVIDER.address)}"),
         }
         if self.outsider.who is not None:
             said |= self.sign(self.outsider.who)
@@ -233,6 +234,15 @@ def test_no_way_to_ask_tells_an_outsider_of_a_realm(grid: Grid) -> None:
         told = {way: (before[name][way], said) for way, said in after.items() if said != before[name][way]}
         assert told == {}, name
     assert len(grid.inner.asked) == asked, "nothing of an outsider reached the node"
+
+
+def test_a_gateway_shows_no_document_before_it_knows_whose_it_is(world: World, node: Node) -> None:
+    """Its id is on the chain before: who asked the lane's other gateways at once was shown a realm's."""
+    gateway = world.gateway(book_seconds=3_600)
+    world.realm(ACME, PROVIDER)
+    world.publish(SECRET_MODEL)
+    world.serve(digest(SECRET_MODEL), node.url, realm=REALM, tier="enterprise")
+    assert gateway.http.get(f"/v1/documents/{SECRET_ID}").status_code == 404
 
 
 def test_members_see_and_call_what_is_in_their_realm_and_nothing_else(grid: Grid) -> None:

@@ -32,6 +32,7 @@ __all__ = ["chain", "shop"]
 X402 = "https://github.com/google-agentic-commerce/a2a-x402/blob/main/spec/v0.2"
 BY_EXTENSION = ClientCallContext(service_parameters={"A2A-Extensions": X402})
 _numbers = itertools.count()
+INVOKED = {"model": CHAT, "input": {"messages": BODY["messages"]}}
 
 
 def a_message(*said: str | dict[str, Any], model: str = CHAT, **more: Any) -> SendMessageRequest:
@@ -135,7 +136,7 @@ async def test_an_unpaid_message_asks_for_what_any_route_does_and_an_http_client
 ) -> None:
     gateway = chain.gateway()
     wallet, payer = a_client()
-    required = gateway.http.post("/v1/chat/completions", json=BODY).headers["payment-required"]
+    required = gateway.http.post("/v1/invoke", json=INVOKED).headers["payment-required"]
     async with httpx.AsyncClient(timeout=60) as http:
         client = await the_client(gateway, http)
         with pytest.raises(A2AClientError, match="402") as refused:
@@ -162,7 +163,8 @@ async def test_by_x402s_extension_an_unpaid_message_is_a_task_that_its_payment_c
         status, id = unpaid["task"]["status"], unpaid["task"]["id"]
         facts = status["message"]["metadata"]
         assert (status["state"], facts["x402.payment.status"]) == ("TASK_STATE_INPUT_REQUIRED", "payment-required")
-        required = base64.b64decode(gateway.http.post("/v1/chat/completions", json=BODY).headers["payment-required"])
+        path, body = ("/v1/chat/completions", BODY) if streams else ("/v1/invoke", INVOKED)
+        required = base64.b64decode(gateway.http.post(path, json=body).headers["payment-required"])
         assert facts["x402.payment.required"] == json.loads(required)
         payment = await a_payment(wallet, facts["x402.payment.required"])
         paid = a_message("here it is", model="", task_id=id, metadata=payment)

@@ -179,5 +179,5 @@ def test_a_workflow_is_called_like_a_chat_and_priced_by_a_quote() -> None:
 def test_what_no_route_speaks_is_not_exported() -> None:
     silent = published({**a_model(), "interfaces": [{"protocol": "openresponses/1"}]})
     for format in Format:
-        with pytest.raises(Rejected, match="openresponses/1, which no route"):
+        with pytest.raises(Rejected, match="speaks openresponses/1, and exports"):
             export(silent, PLACE, format)

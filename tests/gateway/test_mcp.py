@@ -28,6 +28,7 @@ __all__ = ["chain", "shop"]
 INPUT = {"messages": MESSAGES}
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+INVOKED = {"model": CHAT, "input": {"messages": BODY["messages"]}}
 
 
 def rpc(method: str, params: Any, id: Any = 1) -> dict[str, Any]:
@@ -98,7 +99,7 @@ async def test_an_unpaid_call_asks_for_what_any_route_does_and_x402s_client_pays
     wallet, payer = a_client()
     async with an_agent(gateway) as agent:
         unpaid = await agent.client.call_tool("call", {"model": CHAT, "input": {"messages": BODY["messages"]}})
-        required = base64.b64decode(gateway.http.post("/v1/chat/completions", json=BODY).headers["payment-required"])
+        required = base64.b64decode(gateway.http.post("/v1/invoke", json=INVOKED).headers["payment-required"])
         assert (unpaid.is_error, content_of(unpaid)) == (True, json.loads(required))
         assert node.asked == []
         answer = await paying(agent, wallet).call_tool("call", {"model": CHAT, "input": {"messages": BODY["messages"]}})

@@ -4,6 +4,7 @@ answer is of a status, a type and a form that the document says.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -43,3 +44,12 @@ def test_no_request_breaks_the_gateway(gateway: Running) -> None:
         check()
         tried += 1
     assert tried > 30
+
+
+def test_the_documents_page_takes_nothing_from_elsewhere(gateway: Running) -> None:
+    page = gateway.http.get("/docs")
+    assert page.status_code == 200
+    places = re.findall(r'(?:src|href)="([^"]+)"', page.text) + re.findall(r"url: '([^']+)'", page.text)
+    assert "/openapi.json" in places
+    assert [place for place in places if gateway.http.get(place).status_code != 200] == []
+    assert len(places) >= 4

@@ -1,8 +1,10 @@
 """A network that settles in USDC: a stock x402 client pays for a call in it, and the payees claim it to the atom."""
 
+import base64
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -22,6 +24,8 @@ from tests.gateway.test_a2a import a_message, answers, the_client
 from tests.journey.conftest import Person, settled_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+AHEAD = 900
+"""Seconds, more than a payment is valid for by itself, by which the chain's clock is moved before the payment."""
 PAYEES = (*actors.PEOPLE, keystore.TREASURY)
 
 
@@ -67,8 +71,15 @@ def a_wallet(account: LocalAccount) -> x402Client:
     client.set_spend_controls(
         {"allowed_assets": [{"network": chain_name, "asset": asset, "max_amount_per_payment": "1000000"}]}
     )
-    client.register(chain_name, ExactEvmScheme(account))
+    client.register(chain_name, ExactEvmScheme(account))  # type: ignore[arg-type]  # it wraps an account itself
     return client
+
+
+def lasts(body: dict[str, object]) -> int:
+    """How long a payment for a call is asked to be valid, in seconds."""
+    unpaid = httpx.post(f"{context.here().url}/v1/chat/completions", json=body)
+    [accepted] = json.loads(base64.b64decode(unpaid.headers["payment-required"]))["accepts"]
+    return int(accepted["maxTimeoutSeconds"])
 
 
 async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom() -> None:
@@ -77,9 +88,12 @@ async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom()
     account = Account.create()
     run(f"wallet faucet 1 --to {account.address}")
 
-    client, before = a_wallet(account), held()
+    client = a_wallet(account)
     body = {"model": actors.SERVICE, "messages": [{"role": "user", "content": "Where is my lamp?"}], "max_tokens": 32}
+    run(f"local advance {AHEAD}")
+    before = held()
     async with x402HttpxClient(client, base_url=context.here().url, timeout=120) as http:
+        assert wait_until(lambda: lasts(body) > AHEAD, 60), "the gateway's payments go by the chain's clock"
         response = await http.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     charge = int(response.headers["tollway-charge"])

@@ -56,6 +56,14 @@ class Failed(Answer):
     """Every answer of status 400 and above, but for those of health."""
 
     error: Failure
+    type: str = ""
+    """Where Anthropic's clients ask: error."""
+
+
+class FailedMessage(Failed):
+    """The same as Anthropic's clients read it."""
+
+    type: Literal["error"]
 
 
 # Accounts.
@@ -298,7 +306,7 @@ class Provider(Answer):
     since: Ms
     pricing: Rates
     capacity: int
-    quality_ppm: Ppm
+    quality_ppm: Ppm | None
     latency_ms: int | None
     round_trip_ms: int | None
     calls: int
@@ -573,10 +581,12 @@ class ShownBatch(Batch):
 
 
 class Batches(Answer):
-    """Batches, newest first."""
+    """A page of batches, newest first: while `has_more`, the next one begins below the number `before`."""
 
     object: Literal["list"]
     data: list[Batch]
+    has_more: bool
+    before: int | None
 
 
 class Proof(Answer):

@@ -1,6 +1,6 @@
 """The OpenAPI document: FastAPI's, with the ways to show who asks, and one shape of errors for every route."""
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,20 +9,29 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from gateway.api import dependencies
-from gateway.api.schemas.answers import Answer, Failed
+from gateway.api.schemas.answers import Answer, Failed, FailedMessage
 from ledger.core.values import documents
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Failed, "description": "Refused: nothing was changed or charged, unless a receipt is shown."},
     "5XX": {"model": Failed, "description": "Not possible now, or a fault of the gateway or of a node."},
 }
+MESSAGE_ERRORS = {status: {**said, "model": FailedMessage} for status, said in ERRORS.items()}
 
 
 class Typed(APIRoute):
-    """A route whose answer, an object, is that of a model, with the fields that it sets."""
+    """A route whose answer is described by a model, and sent as it is: no gateway fails over a description. Tests hold
+    every answer to its own.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **{**options, "response_model_exclude_unset": True})
+        model = options.pop("response_model", None)
+        if isinstance(model, type) and issubclass(model, Answer):
+            status = options.get("status_code") or 200
+            described = options.get("responses") or {}
+            options["responses"] = {**described, status: {"model": model, **described.get(status, {})}}
+            model = None
+        super().__init__(path, endpoint, response_model=model, **options)
 
 
 def of_types(*types: str) -> dict[int | str, dict[str, Any]]:
@@ -62,6 +71,8 @@ def _resolved(part: Any, whole: Any) -> Any:
         return part
     if "$ref" in part:
         return _resolved(whole["$defs"][part["$ref"].rpartition("/")[2]], whole)
+    if part.get("const") is True:  # makers of clients stumble over a boolean that is always the same
+        return {"type": "boolean", **{name: one for name, one in part.items() if name != "const"}}
     return {name: _resolved(one, whole) for name, one in part.items()}
 
 
@@ -91,11 +102,14 @@ Way = dict[str, list[str]]
 """A scheme by which a request may show who asks; none for everybody."""
 ANYBODY: Way = {}
 ASKED: tuple[Way, ...] = ({"key": []}, {"account": []})
+KEY: tuple[Way, ...] = ({"key": []},)
 PAID: tuple[Way, ...] = ({"key": []}, {"voucher": []}, {"payment": []})
 
 
-def describe(app: FastAPI, routes: Iterable[BaseRoute], paid: Container[str]) -> None:
-    """Have an application's document name the ways of each of these routes; `paid` are the paths of paid calls."""
+def describe(app: FastAPI, routes: Iterable[BaseRoute], ways: Mapping[str, tuple[Way, ...]]) -> None:
+    """Have an application's document name the ways of each of these routes: for some paths these, for others those that
+    they depend on.
+    """
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -103,9 +117,9 @@ def describe(app: FastAPI, routes: Iterable[BaseRoute], paid: Container[str]) ->
         document.setdefault("components", {})["securitySchemes"] = SCHEMES
         for route in routes:
             if isinstance(route, APIRoute):
-                ways = PAID if route.path_format in paid else _ways(route.dependant)
+                known = ways.get(route.path_format) or _ways(route.dependant)
                 for method in route.methods or ():
-                    document["paths"][route.path_format][method.lower()]["security"] = list(ways)
+                    document["paths"][route.path_format][method.lower()]["security"] = list(known)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.core.catalog import tensors
+from ledger.core.catalog import protocols, tensors
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from roles.node.models.loader import load
 from roles.node.models.model import Model
 
-CHAT, INFERENCE = "openai.chat/1", "oip/2"
 TASKS = {"generator": "text-generation", "retriever": "retrieval", "classifier": "text-classification"}
 MODES = {"image": "image/*", "text": "text/plain", "tabular": "application/json"}
 
@@ -34,8 +34,8 @@ class Described:
     def interfaces(self) -> list[Document]:
         """Every interface by which it can be called."""
         sides = {"inputs": self.inputs, "outputs": self.outputs}
-        inference = {"protocol": INFERENCE, **{side: [one.document for one in some] for side, some in sides.items()}}
-        return [inference, *([{"protocol": CHAT}] if self.converses else [])]
+        declared = {side: [one.document for one in some] for side, some in sides.items()}
+        return [{"protocol": Protocol.tensors, **declared}, *([{"protocol": Protocol.chat}] if self.converses else [])]
 
     @property
     def input_mode(self) -> str:
@@ -70,7 +70,8 @@ def of(model: Model) -> Described:
 def check(described: Described, interfaces: Sequence[Document]) -> None:
     """Rejected unless the model serves every call that these interfaces promise."""
     for promised in interfaces:
-        if promised["protocol"] == INFERENCE:
+        if promised["protocol"] == Protocol.tensors:
             tensors.check_promise(promised, described.inputs, described.outputs)
-        elif not described.converses:
-            raise Rejected(f"its document says that it speaks {promised['protocol']}, and the graph takes tensors")
+        elif promised["protocol"] != Protocol.chat or not described.converses:
+            speaks = protocols.listed(one["protocol"] for one in described.interfaces)
+            raise Rejected(f"its document says that it speaks {promised['protocol']}, and a node serves it by {speaks}")

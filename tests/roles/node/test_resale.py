@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from openai import OpenAI
 
+from ledger.core.values.errors import Rejected
 from roles.node.models.loader import LoadedModels
 from roles.node.models.resale import Resold, Upstream
 from roles.node.serve import named
@@ -81,7 +82,7 @@ async def selling(
     upstream = TestServer(app)
     await upstream.start_server()
     async with ClientSession() as http:
-        sold = Resold(Upstream(str(upstream.make_url("/")), "theirs", "secret-key"), http)
+        sold = Resold(Upstream(str(upstream.make_url("")).rstrip("/"), "theirs", "secret-key"), http)
         async with TestClient(TestServer(application(State(LoadedModels([("mine", sold)]))))) as client:
             yield client
     await upstream.close()
@@ -141,3 +142,63 @@ async def test_usage_is_asked_for_and_kept_from_a_caller_who_did_not_ask() -> No
         assert "usage" not in raw
         assert raw.endswith("data: [DONE]\n\n")
     assert seen == ["Bearer secret-key"]
+
+
+INSIDE = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}, "secret": "of the node's own network"}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_server_does_not_send_the_node_elsewhere(status: int) -> None:
+    """It read what only the node reaches, such as a cloud's metadata, and any caller was shown the answer."""
+    inside = web.Application()
+    asked: list[str] = []
+
+    async def secret(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        return web.json_response(INSIDE)
+
+    inside.add_routes([web.route("*", "/secret", secret)])
+    async with TestServer(inside) as hidden:
+        elsewhere = {"Location": str(hidden.make_url("/secret"))}
+        async with selling(lambda _: web.Response(status=status, headers=elsewhere), []) as client:
+            for body in (ASK, STREAM):
+                answer = await client.post("/v1/chat/completions", json=body)
+                assert (answer.status, (await answer.json())["error"]["code"]) == (502, "upstream_failed")
+    assert asked == []
+
+
+@pytest.mark.parametrize(("said", "expected"), [("9" * 5_000, "1"), ("999999999", "3600"), ("٣", "1"), ("-1", "1")])
+async def test_a_server_that_is_busy_for_ever_is_asked_again(said: str, expected: str) -> None:
+    """Python reads no number of 5,000 digits: the node failed."""
+    headers = {"Retry-After": said}
+    async with selling(lambda _: web.json_response({}, status=429, headers=headers), []) as client:
+        answer = await client.post("/v1/chat/completions", json=ASK)
+        assert (answer.status, answer.headers.get("Retry-After")) == (429, expected)
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        (["data: {" + "x" * (3 << 20)], "an event of more than"),
+        ([CHUNK + ": " + "x" * 400_000 + "\n\n"] * 60, "stream is longer than"),
+        (['data: {"choices":' + "[" * 3_000 + "]" * 3_000 + "}\n\n"], "not JSON"),
+    ],
+    ids=["an endless event", "an endless stream", "a deep event"],
+)
+async def test_a_stream_that_nobody_could_read_ends_with_an_error(parts: list[str], why: str) -> None:
+    """The node kept all of it, to sign it at its end."""
+    async with selling(lambda _: None, [CHUNK, *parts]) as client:
+        raw = await (await client.post("/v1/chat/completions", json=STREAM)).text()
+        assert why in raw.splitlines()[-2]
+        assert "[DONE]" not in raw
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:secret@host/v1#m", "http://host/v1?x=1#m", "http://host#" + "m" * 201, "http://host# m", "http://:9"],
+)
+def test_an_upstream_is_read_as_every_model_server_is(url: str) -> None:
+    with pytest.raises(Rejected):
+        Upstream.typed(f"@a/b={url}", None)
+    assert Upstream.typed("@a/b=http://host:9/v1/#m", "k") == ("@a/b", Upstream("http://host:9", "m", "k"))
+    assert Upstream.typed("@a/b=http://host", None) == ("@a/b", Upstream("http://host", "@a/b"))
