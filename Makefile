@@ -116,8 +116,8 @@ $(STAMP)/makers: tests/journey/makers.lock | install
 
 # Stock clients at their newest, which may be newer than what we run with.
 $(STAMP)/clients: tests/gateway/clients/clients.lock | install
-	$(PYTHON) -m venv .venv/clients
-	.venv/clients/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/clients
+	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
 gas: install      ## the gas table, measured

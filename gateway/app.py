@@ -12,6 +12,9 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
+from gateway.agents import listings
+from gateway.agents import requests as agent_requests
+from gateway.agents.protocols import Protocols
 from gateway.api import (
     accounts,
     health,
@@ -56,6 +59,7 @@ class App:
     def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
         self.running = Running(settings, ledger)
         self.api_routes = api_routes(self.running)
+        self.protocols: Protocols = self.api_routes.state.protocols
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
@@ -108,6 +112,9 @@ class App:
             await token_count.serve(gateway, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
+        elif agent_requests.is_of_agents(scope["path"]):
+            await self.protocols.serve(self._serve_within_rates, gateway, scope, client)
+            return  # what it asked for was noted there
         else:
             await self._serve_other(scope, client)
         if shows and (client.status == 401 or _paid_nothing(client)):
@@ -149,7 +156,8 @@ def api_routes(running: Running) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         app.state.gateway = gateway = await running.start()
         try:
-            yield {"connections": gateway.connections}
+            async with app.state.protocols.running():
+                yield {"connections": gateway.connections}
         finally:
             await running.stop()
 
@@ -165,7 +173,8 @@ def api_routes(running: Running) -> FastAPI:
         responses=openapi.ERRORS,
         generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
-    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel)
+    app.state.protocols = Protocols()
+    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
     for module in modules:
         app.include_router(module.router)
     openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)

@@ -39,6 +39,17 @@ of zeros would be 20 MiB, for the loop to read.
 OTHER_BODY_BYTES: Final = 256 * KIB
 OTHER_BODY_SECONDS: Final = 10.0
 """FastAPI keeps a body of any length: 250 MB were buffered."""
+AGENT_BODY_BYTES: Final = MIB
+AGENT_BODY_SECONDS: Final = 10.0
+AGENT_REQUESTS_AN_ADDRESS: Final = 8
+AGENT_REQUESTS: Final = 256
+"""Messages by MCP and A2A, which are read whole, and those of an address that are served before a key or a payment was
+checked.
+"""
+UNPAID_TASKS_AN_ADDRESS: Final = 8
+UNPAID_TASKS: Final = 256
+UNPAID_TASK_BYTES: Final = 64 * KIB
+"""Messages by A2A that wait for their payment. A longer one is sent again with it."""
 DROPPED_BYTES: Final = 20 * MIB
 DROPPED_SECONDS: Final = 5.0
 """What is read and dropped after a refusal. A connection that is closed at once resets, and the client may never see
@@ -84,6 +95,11 @@ FAILURES_A_MINUTE: Final = 60
 """Wrong keys, vouchers and payments of an address: each costs a look-up or a signature check."""
 WRITES_A_MINUTE: Final = 120
 """Documents, offers, deposits and credits of an address: each is a row for ever."""
+WRITES_TOGETHER: Final = 1_200
+WRITES_WHEN_BUSY: Final = 6
+"""Of all addresses in a minute; beyond that an address has few. A sum alone is itself the attack: ten addresses fill
+it.
+"""
 ADDRESSES: Final = 10_000
 """Addresses whose rates are remembered."""
 
@@ -340,10 +356,14 @@ class Tasks(Places["asyncio.Task[object]"]):
 
 
 class Rates:
-    """A number of events a minute for each address, as many at once after a quiet minute."""
+    """A number of events a minute for each address, as many at once after a quiet minute.
 
-    def __init__(self, a_minute: int) -> None:
+    While all cause more than `together`, an address may cause `when_busy`.
+    """
+
+    def __init__(self, a_minute: int, together: int | None = None, when_busy: int = 0) -> None:
         self._a_minute = a_minute
+        self._busy = (Rates(together), Rates(when_busy)) if together is not None else None
         self._left: dict[str, tuple[float, float]] = {}
 
     def left(self, address: str) -> float:
@@ -356,6 +376,10 @@ class Rates:
 
     def note(self, address: str) -> None:
         """Count an event."""
+        if self._busy is not None:
+            together, few = self._busy
+            together.note("")
+            few.note(address)
         left = self.left(address) - 1
         self._left.pop(address, None)
         if len(self._left) >= ADDRESSES:
@@ -369,3 +393,7 @@ class Rates:
             wait = int((1 - left) * 60 / self._a_minute) + 1
             message = f"more than {self._a_minute} {what} a minute from one address"
             raise Refusal(429, "rate_limited", message, retry_after=wait)
+        if self._busy is not None:
+            together, few = self._busy
+            if together.left("") < 1:
+                few.check(address, f"{what}, while all send many,")

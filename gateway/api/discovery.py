@@ -131,7 +131,7 @@ def find(
     nearest, all_fitting = preferences.prefers_nearest(units.input_token), tuple(fitting)
 
     def match(one: Candidate) -> Match:
-        effective = routing.effective_price(as_seen(one, price(one)))
+        effective = routing.effective_price(as_seen(one, one.tariff.hold(units)))  # as it is drawn
         return Match(eligibility.distance(one, nearest=nearest), effective, entry, price(one), one, all_fitting)
 
     return min(map(match, fitting), key=lambda match: (match.distance, match.score, match.candidate.provider))
@@ -206,7 +206,7 @@ def _bidder(gateway: Gateway, one: Promoted, order: Sponsorship, units: Units, r
     """An order as it bids for this answer. A provider pays out of its own line of the sales that it would serve."""
     terms, amounts, quality, odds = one.terms, one.amounts, one.quality_ppm, PPM
     if order.role is Role.compute:
-        seen = [as_seen(each, each.tariff.price(units)[0]) for each in one.fitting]
+        seen = [as_seen(each, each.tariff.hold(units)) for each in one.fitting]
         weights = routing.odds(seen, gateway.settings.tau_ppm)
         place = next((n for n, each in enumerate(one.fitting) if each.provider == order.party), None)
         odds = 0 if place is None else PPM * weights[place] // (sum(weights) or 1)

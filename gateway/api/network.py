@@ -27,6 +27,7 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from gateway.upstream import target
+from gateway.upstream.guard import NotLookedUp
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
@@ -209,13 +210,17 @@ def ends_at(gateway: Gateway, epoch: int) -> str:
 
 
 async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:
-    """Refused unless the gateway may call a server at all, as its name says now."""
+    """Refused unless the gateway may call a server at all, as its name says now. When names of others wait for silent
+    servers the offer is taken unseen: whoever is called is looked up, and checked, before each connection.
+    """
     sender: Sender = request.scope["state"]["sender"]
     headers = {name.lower(): value for name, value in request.headers.raw}
     address = gateway.connections.addresses.of_request(sender.address, headers)
     try:
         async with asyncio.timeout(bounds.FETCH_SECONDS):
             await gateway.upstream.guard.resolve(server.host, server.port, address)
+    except NotLookedUp:
+        return
     except TimeoutError:
         message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
         raise Refusal(400, "rejected", message, param="serve") from None

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from fastapi import APIRouter
 
 from gateway import bounds
-from gateway.api import invoke
-from gateway.api.schemas.openapi import KEY, TEXT_ERRORS
+from gateway.api import invoke, models
+from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS, TEXT_ERRORS
 from gateway.api.schemas.openapi import PAID as PAID_WAYS
 from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
@@ -24,6 +24,7 @@ from gateway.call import routing
 from gateway.call.call import Request, Route
 from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
 from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms, steady_ms
@@ -137,7 +138,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
     realm = realm_named(headers, caller.key)
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
-    ask, preferences = _read(catalog, path, client, body), routing.preferences_of(headers, catalog.realm)
+    ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
     entry = catalog.find(ask.model)
@@ -157,7 +158,7 @@ def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes])
     if said is None:
         return ZERO_DIGEST
     longest = int((gateway.settings.call_seconds + calls.LATER) * 1000) + call_heads.SKEW_MS
-    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_key, caller.consumer, now_ms() - longest)
+    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_keys, caller.consumer, now_ms() - longest)
 
 
 async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
@@ -169,12 +170,24 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
         body = client.unpacked(body, bounds.UNPAID_BODY_BYTES)
     catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
-        ask = _read(catalog, path, client, body)
+        ask = _read(catalog, path, headers, body, client)
     else:
         ask = _longest(catalog, path, headers, body)
-    scope = Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm))
-    route = await _route(scope, catalog.find(ask.model), ask)
-    return x402.required(gateway, quote(path, safe="@/"), headers.get(b"host", b""), route.price)
+    return await _required(Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm)), path, ask, headers)
+
+
+async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
+    entry = scope.catalog.find(ask.model)
+    route = await _route(scope, entry, ask)
+    path, host = quote(path, safe="@/"), headers.get(b"host", b"")
+    shown = exports.example(models.published(scope, entry, ready=True))
+    body = shown[1] if shown is not None and shown[0] == path else {}
+    return x402.required(scope.gateway, path, host, route.price, body)
+
+
+async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
+    """The 402 that a request without credentials gets."""
+    return await _required(scope, path, _read(scope.catalog, path, {}, body), {b"host": host})
 
 
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
@@ -255,9 +268,10 @@ async def _make(
             referral.end(charged=bool(signed))
 
 
-def _read(catalog: Catalog, path: str, client: Client, body: bytes) -> Ask:
+def _read(
+    catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes, client: Client | None = None
+) -> Ask:
     """The request in a body, by its route's protocol."""
-    headers = client.headers
     if isinstance(client, TranslatedClient):
         return openai.read(CHAT, client.dialect.read(body))
     if path.startswith(INFER_HEAD):
@@ -361,6 +375,13 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     _show(path, name, description + SENT_AGAIN, required, optional)
 
 
+def _errors(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a path answers otherwise than others."""
+    if path.startswith(INFER_HEAD):
+        return TENSORS
+    return MESSAGE_ERRORS if path.startswith(messages.PATH) else {}
+
+
 def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
     """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
@@ -374,7 +395,7 @@ def _show(path: str, name: str, description: str, required: dict[str, Any], opti
         name=name,
         description=description,
         openapi_extra=extra,
-        responses=ANSWERED | (TENSORS if path.startswith(INFER_HEAD) else {}),
+        responses=ANSWERED | _errors(path),
     )
 
 

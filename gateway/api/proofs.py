@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlmodel import Session
 
@@ -16,7 +16,7 @@ from gateway.api.schemas.bodies import MAX_INT
 from gateway.api.schemas.openapi import Typed, of_types
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from ledger.core.settlement.batches import PUBLIC, Status
+from ledger.core.settlement.batches import PUBLIC
 from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
@@ -30,10 +30,18 @@ Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 
 
 @router.get("/batches", response_model=answers.Batches)
-async def list_batches(gateway: Here) -> dict[str, Any]:
-    """Every batch of the lane, newest first."""
-    found = await gateway.aside(lambda session: batches.with_status(session, gateway.lane, *Status))
-    return {"object": "list", "data": [_batch_fields(batch) for batch in reversed(found)]}
+async def list_batches(
+    gateway: Here,
+    before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The lane's batches, newest first. While `has_more`, `before` of the answer (a number) is where the next page
+    begins.
+    """
+    found = await gateway.aside(lambda session: batches.newest(session, gateway.lane, before, limit))
+    more = len(found) == limit and found[-1].number > 1
+    rows = [_batch_fields(batch) for batch in found]
+    return {"object": "list", "data": rows, "has_more": more, "before": found[-1].number if more else None}
 
 
 @router.get("/batches/{number}", response_model=answers.ShownBatch)
@@ -86,10 +94,9 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     """A leaf's amount and siblings, leaf level first."""
 
     def read(session: Session) -> dict[str, Any]:
-        final = batches.with_status(session, gateway.lane, Status.final)  # Settlement checks against the newest
-        if not final:
+        batch = batches.last_final(session, gateway.lane)  # Settlement checks against the newest
+        if batch is None:
             raise Refusal(404, "nothing_final", "no batch is final yet")
-        batch = final[-1]
         found = find(session, batch, who)
         if found is None:
             raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")

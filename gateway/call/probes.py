@@ -99,7 +99,7 @@ async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> st
     price = candidate.tariff.hold(call.most)
     with suppress(Refusal):
         if price <= MOST_ATOMS and gateway.unwell.may_pay(candidate.provider, price, now_ms()):
-            await call.hold_for(gateway, candidate)
+            await call.holds(gateway, candidate)
     try:
         async with asyncio.timeout(gateway.settings.first_byte_seconds):  # for all of it: it is one token
             answer = await calls.invoke(gateway, call, candidate, 0)

@@ -67,7 +67,8 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
     served = False
     try:
         for number, candidate in call.tries(gateway.settings.attempts):
-            await call.hold_for(gateway, candidate)
+            if not await call.holds(gateway, candidate):
+                continue
             streaming = _Streaming(gateway, call, candidate, request, call.stop_at(gateway, number))
             try:
                 async with asyncio.timeout_at(streaming.stop_at):
@@ -241,7 +242,8 @@ class _Streaming:
             return self.unsent + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
         if self.end is EndReason.hold_reached and signed:
             self.accumulator.report(signed[-1].receipt.units)
-        return self.unsent + self.accumulator.last_events(note) + comment + DONE
+        cost = self.gateway.currency.decimal(int(note["charge"])) if note else None
+        return self.unsent + self.accumulator.last_events(note, cost) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
         if self.stored is not None and self.stored_bytes <= bounds.KEPT_ANSWER_BYTES:  # a longer one is not kept

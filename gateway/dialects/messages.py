@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 from msgspec import Meta, Raw, Struct
+from orjson import Fragment
 
 from gateway.dialects import requests
 from gateway.dialects.chat import ChatAnswer, Item, Kind
@@ -174,12 +175,13 @@ class Messages:
         """A whole chat answer as a message."""
         self._answer.take(chat)
         blocks = [_block(item) for item in self._answer.items]
-        return written(self._message(blocks, self._stop(), self._usage()))
+        return orjson.dumps(self._message(blocks, self._stop(), self._usage()))
 
     def refused(self, status: int, body: bytes) -> bytes:
         """An error in Anthropic's shape, with what ours says beside it."""
-        said = openai.fields(openai.fields(body)["error"])
-        return written({"type": "error", "error": {**said, "type": TYPES.get(status, "api_error")}})
+        fields = openai.fields(openai.fields(body)["error"])
+        said = {name: Fragment(bytes(value)) for name, value in fields.items()}
+        return orjson.dumps({"type": "error", "error": {**said, "type": TYPES.get(status, "api_error")}})
 
     def begin(self) -> bytes:
         """The event before the first of the model's. What it uses is known at the end."""
@@ -267,7 +269,7 @@ DELTAS = {
 
 
 def _event(event: str, **said: Any) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (event.encode(), written({"type": event, **said}))
+    return requests.event(event, orjson.dumps({"type": event, **said}))
 
 
 def _begun(item: Item) -> dict[str, Any]:
@@ -289,7 +291,7 @@ def _input(arguments: str) -> Any:
         said = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:
         said = None
-    return Raw((arguments or "{}").encode()) if isinstance(said, dict) else {"arguments": arguments}
+    return Fragment(arguments or "{}") if isinstance(said, dict) else {"arguments": arguments}
 
 
 def _messages(request: _Request) -> list[dict[str, Any]]:

@@ -6,7 +6,9 @@ Nothing is kept here, so each request says all of its input, and `store` is fals
 from typing import Annotated, Any
 
 import msgspec
+import orjson
 from msgspec import Meta, Raw, Struct
+from orjson import Fragment
 
 from gateway.dialects import requests
 from gateway.dialects.chat import ChatAnswer, Item, Kind
@@ -109,10 +111,11 @@ HINTS = {
 PASSED = frozenset(("parallel_tool_calls", "temperature", "top_p"))
 """Fields that chat has too, of the same meaning."""
 READ = (frozenset(_Request.__struct_fields__) - PASSED) | HINTS
-ECHOED = (
-    *("instructions", "max_output_tokens", "metadata", "prompt_cache_key", "safety_identifier", "service_tier"),
-    *("temperature", "top_p", "user"),
-)
+ECHOED = {
+    *("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "prompt_cache_key", "reasoning"),
+    *("safety_identifier", "service_tier", "temperature", "text", "tool_choice", "tools", "top_p", "user"),
+}
+"""Fields that a response says again."""
 KEPT = {
     "previous_response_id": "send the whole conversation as input",
     "conversation": "send the whole conversation as input",
@@ -135,7 +138,7 @@ class Responses:
     def __init__(self) -> None:
         self._answer = ChatAnswer()
         self._writer = _Events(self)
-        self._fields: dict[str, Raw] = {}
+        self._fields: dict[str, Fragment] = {}
         self._request_bytes = 0
         self.model = ""
         self.id = ""
@@ -143,14 +146,14 @@ class Responses:
     def read(self, body: bytes) -> bytes:
         """The request as a chat request. Refused with 400, naming the field."""
         request, fields = requests.read(_REQUEST, body)
-        self._fields = {name: value for name, value in fields.items() if given(value)}
+        self._fields = {name: Fragment(bytes(fields[name])) for name in ECHOED & fields.keys() if given(fields[name])}
         self.model = request.model
         for name, instead in KEPT.items():
             if getattr(request, name):
                 raise unsupported(name, f"no response is kept here, so {name} cannot be served: {instead}")
         if request.top_logprobs or "message.output_text.logprobs" in (request.include or ()):
             raise unsupported("top_logprobs", "log probabilities are served at /v1/chat/completions")
-        chat = requests.rest(self._fields, READ, PATH)
+        chat = requests.rest(fields, READ, PATH)
         chat |= {"model": request.model, "messages": _messages(request)}
         if request.max_output_tokens is not None:
             chat["max_completion_tokens"] = request.max_output_tokens
@@ -164,7 +167,7 @@ class Responses:
     def whole(self, chat: bytes) -> bytes:
         """A whole chat answer as a response."""
         self._answer.take(chat)
-        return written(self.response())
+        return orjson.dumps(self.response())
 
     def refused(self, status: int, body: bytes) -> bytes:
         """An error: OpenAI's are all of one shape."""
@@ -195,8 +198,15 @@ class Responses:
 
     def response(self, status: str | None = None, **said: Any) -> dict[str, Any]:
         """The response as it is now."""
-        answer, fields, status = self._answer, self._fields, status or self.ended
+        answer, status = self._answer, status or self.ended
         shown = {
+            **dict.fromkeys(ECHOED),
+            "parallel_tool_calls": True,
+            "reasoning": {"effort": None, "summary": None},
+            "text": {"format": {"type": "text"}},
+            "tool_choice": "auto",
+            "tools": [],
+            **self._fields,
             "id": self.id,
             "object": "response",
             "created_at": answer.created or 0,
@@ -206,16 +216,10 @@ class Responses:
             "incomplete_details": {"reason": CUT.get(answer.finish_reason)} if status == "incomplete" else None,
             "model": self.model,
             "output": self._output(),
-            "parallel_tool_calls": fields.get("parallel_tool_calls", True),
             "previous_response_id": None,
-            "reasoning": fields.get("reasoning", {"effort": None, "summary": None}),
             "store": False,
-            "text": fields.get("text", {"format": {"type": "text"}}),
-            "tool_choice": fields.get("tool_choice", "auto"),
-            "tools": fields.get("tools", []),
             "truncation": "disabled",
             "usage": None if status == "in_progress" else self._usage(),
-            **{name: fields.get(name) for name in ECHOED},
         }
         return shown | ({"tollway": answer.note} if answer.note is not None else {}) | said
 
@@ -254,9 +258,9 @@ class _Events:
 
     def event(self, event: str, **said: Any) -> bytes:
         """One event."""
-        data = written({"type": event, "sequence_number": self._sent, **said})
+        data = orjson.dumps({"type": event, "sequence_number": self._sent, **said})
         self._sent += 1
-        return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+        return requests.event(event, data)
 
     def begin(self) -> bytes:
         made = self._response.response("in_progress")

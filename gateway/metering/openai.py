@@ -4,7 +4,7 @@ Only what money depends on is decoded: which model, whether to stream, how much 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -442,16 +442,17 @@ class StreamAccumulator:
             usage = {**tokens, "total_tokens": billed.input_token + billed.output_token}
             self._held_back = {**self._envelope(), "choices": [], "usage": usage}
 
-    def last_events(self, note: dict[str, Any] | None) -> bytes:
-        """The usage, held back until the receipt is durable, with what the call cost."""
+    def last_events(self, note: dict[str, Any] | None, cost: str | None = None) -> bytes:
+        """The usage, held back until the receipt is durable, with the receipt and what the call cost."""
         if self._held_back is None:
             return b""
         event = _without_ours(self._held_back)
         if "model" in event:
             event["model"] = self._model
+        event["usage"] = with_cost(event["usage"], cost)
         if note is not None:
             event["tollway"] = note
-        return b"data: " + orjson.dumps(event) + b"\n\n"
+        return b"data: " + msgspec.json.encode(event) + b"\n\n"
 
     def _events(self, chunk: bytes) -> list[bytes]:
         """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
@@ -589,6 +590,12 @@ def _read_event(data: bytes) -> _Event:
 
 def _too_long(what: str, most: int) -> NodeFailed:
     return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
+
+
+def with_cost(usage: Mapping[str, Any], cost: str | None) -> dict[str, Any]:
+    """A usage with what the call cost the consumer, as a number with all its places; without what the node paid."""
+    said = {name: value for name, value in usage.items() if name != "cost"}
+    return said if cost is None else {**said, "cost": msgspec.Raw(cost.encode())}
 
 
 def _without_ours(event: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Plans: before a workflow runs, the most each of its steps may use, and the most it can cost.
 
 The consumer's hold covers the plan, so a workflow that has begun can always be paid. A step without `max_price` is
-planned at the most it could use. A step with it is planned at that price, and its output is limited to fit later.
+planned at what is asked for the most it could use; a dearer provider serves it if the consumer can pay that when the
+others have failed. A step with it is planned at that price, and its output is limited to fit later.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Plan:
             if planned.plan is not None:
                 exposed += planned.plan.exposures
         if self.entry.capsule.policy is Policy.all_or_nothing and self.subcall_total:
-            exposed[self.entry.capsule.weaver] += self.subcall_total
+            exposed[self.entry.owner] += self.subcall_total
         return exposed
 
 
@@ -125,7 +126,8 @@ async def fetch_glue(scope: Scope, entry: CapsuleEntry) -> None:
 
 def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes: int) -> Plan:
     """Plan a workflow. Refused when it nests too deep or too wide, or when it would fail, naming the step, because a
-    step cannot be served. Not for a step that may be skipped, or has a fallback that can be served.
+    step cannot be served. Not for a step that may be skipped, that this request does not run, or that has a fallback
+    that can be served.
 
     `request` is None while it is not known; `request_bytes` is its largest size.
     """
@@ -151,7 +153,8 @@ def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Jso
             steps[step.id] = PlannedStep(step, unserved=refused)
         except Refusal as refused:
             steps[step.id] = PlannedStep(step, unserved=refused)
-    check_served(entry, {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None})
+    unserved = {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None}
+    check_served(entry, unserved, request)
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
@@ -201,9 +204,11 @@ def _is_served(around: Scope, entry: CapsuleEntry, step: Step) -> bool:
     return any(eligibility.alive(_candidates(model, step, scope.preferences)) for model in models)
 
 
-def check_served(entry: CapsuleEntry, refusals: Mapping[str, Refusal]) -> dict[str, Outcome]:
+def check_served(
+    entry: CapsuleEntry, refusals: Mapping[str, Refusal], request: Json | None = None
+) -> dict[str, Outcome]:
     """How each step will end. Refused, as its step is, when the workflow would fail by a step that is."""
-    outcomes = workflows.foreseen(entry.capsule, refusals)
+    outcomes = workflows.foreseen(entry.capsule, refusals, request)
     failing = workflows.failed(entry.capsule, outcomes)
     if failing is not None:
         raise refusals[failing]
@@ -268,8 +273,7 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
     except AllPaused as none:
         raise routing.refusal_of(f"step {step.id}", none) from none
     most = _model_units(gateway, step, size, models)
-    limit = max(candidate.inner.hold(most) for candidate in candidates)
-    price = limit if step.max_price is None else min(limit, step.max_price)
+    price = eligibility.asked([candidate.inner.hold(most) for candidate in candidates], step.max_price)
     return PlannedStep(step, price, most, models, candidates, realm=catalog.realm)
 
 

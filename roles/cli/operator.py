@@ -17,6 +17,7 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address, lane_subject, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
 from ledger.deployments import Deployment
+from roles.audit import batches
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
@@ -262,12 +263,15 @@ def traffic_of_a_day(lane: Lane) -> int | None:
     try:
         if here().lane_id != lane:
             return None
-        rows = here().gateway.get("/v1/batches")["data"]
+        newest, charged = 0, 0
+        for row in batches.every(here()):
+            newest = newest or int(row["built_at"])
+            if int(row["built_at"]) <= newest - DAY_SECONDS * 1_000:
+                break
+            charged += int(row["total"]) if row["status"] != "void" else 0
     except (Rejected, Unavailable):
         return None
-    newest = max((int(row["built_at"]) for row in rows), default=0)
-    recent = (row for row in rows if int(row["built_at"]) > newest - DAY_SECONDS * 1_000 and row["status"] != "void")
-    return sum(int(row["total"]) for row in recent)
+    return charged
 
 
 @app.command("pause")
@@ -348,6 +352,7 @@ def rebuild(
 @app.command("retire")
 def retire() -> None:
     """Leave a private grid for a chain: show what you owe there. Once, when gateways have stopped and all is final."""
+    output.confirm("take every balance out of this private grid's ledger, for good?")
     output.show(ledgers.operate("retire")[0])
 
 

@@ -223,6 +223,33 @@ def test_half_bodies_of_strangers_take_no_call_from_consumers(gateway: Running, 
         wire.close()
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/a2a"])
+def test_an_address_has_8_requests_of_agents_until_one_shows_a_key(gateway: Running, key: str, path: str) -> None:
+    with others_served(gateway):
+        wires = [dial(gateway) for _ in range(9)]
+        for wire in wires:
+            wire.sendall(head("POST", path, "Content-Type: application/json", length=100) + b"{")
+        status, said = read_answer(wires[0])
+        assert (status, json.loads(said)["error"]["data"]["code"]) == (503, "overloaded")
+        content = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
+        lines = (f"Authorization: Bearer {key}", "Content-Type: application/json", "Accept: application/json")
+        status, _ = send(gateway, head("POST", path, *lines, length=len(content)) + content)
+        assert status == 200
+        assert gateway.gateway.agents.taken(ATTACKER) == 8
+    for wire in wires:
+        wire.close()
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/a2a"])
+def test_a_request_of_an_agent_has_1_mib_and_200_000_values(gateway: Running, key: str, path: str) -> None:
+    keyed = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "Accept": "application/json"}
+    with others_served(gateway):
+        for size, status in ((MIB, 400), (MIB + 1, 413)):
+            assert gateway.http.post(path, content=b"x" * size, headers=keyed).status_code == status
+        many = gateway.http.post(path, content=b"[" + b"1," * 200_000 + b"1]", headers=keyed).json()["error"]
+        assert many["data"]["values"] == 200_000
+
+
 # Behind proxies
 def test_behind_a_trusted_proxy_the_forwarded_address_counts(world: World, node: Node) -> None:
     world.a_model_at(node.url)
@@ -429,6 +456,19 @@ def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
         assert 120 <= statuses.count(400) <= 122 + 2 * (time.monotonic() - began), "120 at once, and two a second"
         assert send(gateway, head("POST", "/v1/deposits", length=2) + b"{}")[0] == 429
         assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
+
+
+def test_all_addresses_together_leave_1200_rows_a_minute_and_then_few_each(gateway: Running) -> None:
+    """Whoever has many addresses wrote without a bound, and a bound for all together would have shut out the others."""
+    post = head("POST", "/v1/documents", length=2) + b"{}"
+    statuses: list[int] = []
+    while 429 not in statuses and len(statuses) < 100:
+        for number in range(1_200 if not statuses else 100):
+            gateway.gateway.writes.note(f"10.0.0.{number % 250}")
+        statuses.append(send(gateway, post)[0])
+    assert statuses[:6] == [400] * 6
+    assert statuses[-1] == 429, "though the address has sent fewer than 120"
+    assert send(gateway, post, source=OTHER)[0] == 400
 
 
 def test_a_body_for_another_gateways_tunnel_is_read_after_its_proof(gateway: Running) -> None:

@@ -95,6 +95,16 @@ class Asker:
         """Ask for something."""
         return self.gateway.http.get(path, headers=self.headers())
 
+    def tool(self, name: str, **arguments: object) -> httpx.Response:
+        """Use a tool of MCP."""
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        return self.post("/mcp", asked, **{"Accept": "application/json", "Content-Type": "application/json"})
+
+    def say(self, name: str, method: str) -> httpx.Response:
+        """Send a message by A2A."""
+        message = {"messageId": name, "role": "ROLE_USER", "parts": [{"text": "hi"}]}
+        return self.post(f"/a2a/{name}", {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": message}})
+
     def ask(self) -> dict[str, str]:
         """Every way there is to ask for the secret model, and for what there is. Answers are compared as texts."""
         messages = [{"role": "user", "content": "hi"}]
@@ -118,6 +128,10 @@ class Asker:
                 f"version {name}": self.get(f"/v2/models/{name}/versions/1.0.0"),
                 f"metadata {name}": self.get(f"/v2/models/{name}"),
                 f"ready {name}": self.get(f"/v2/models/{name}/ready"),
+                f"agent calls {name}": self.tool("call", model=name, input={"messages": messages}),
+                f"agent quotes {name}": self.tool("quote", model=name),
+                f"agent says to {name}": self.say(name, "SendMessage"),
+                f"agent streams {name}": self.say(name, "SendStreamingMessage"),
             } | {f"{one} of {name}": self.get(f"/v1/models/{name}/exports/{one.value}") for one in Format}
         discover = {"task": "text-generation", "sponsored": True}
         said |= {
@@ -127,6 +141,11 @@ class Asker:
             "discover": self.post("/v1/discover", discover),
             "discover dear": self.post("/v1/discover", {**discover, "tiers": ["enterprise"]}),
             "discover other": self.post("/v1/discover", {"task": "image-generation"}),
+            "agent finds": self.tool("find_models"),
+            "agent finds a task": self.tool("find_models", task="text-generation"),
+            "agents' card": self.get("/.well-known/agent-card.json"),
+            "bazaar": self.get("/discovery/resources"),
+            "llms.txt": self.get("/llms.txt"),
             "document": self.get(f"/v1/documents/{SECRET_ID}"),
             "flow": self.get("/v1/models/@acme/flow"),
             "realm": self.get(f"/v1/realms/{REALM}"),

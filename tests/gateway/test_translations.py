@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from x402.http.clients.httpx import x402HttpxClient
 
@@ -39,7 +39,7 @@ calls = st.lists(
         lambda number, name, parts: {"id": f"call_{number}", "name": name, "arguments": parts},
         st.integers(0, 10**6),
         st.text(min_size=1, max_size=9),
-        st.sampled_from([['{"a":1}'], ['{"a"', ": 1}"], ["{", "}"], ["no", " JSON"], []]),
+        st.sampled_from([['{"a":1}'], ['{"a"', ": 1}"], ["{", "}"], ["no", " JSON"], ["[1]"], []]),
     ),
     max_size=4,
     unique_by=lambda call: call["id"],
@@ -116,7 +116,8 @@ def test_a_streamed_message_is_the_whole_one(spoken: dict[str, Any]) -> None:
     for block in blocks:
         arguments = block.pop("partial_json")
         if block["type"] == "tool_use":
-            block["input"] = json.loads(arguments or "{}") if arguments != "no JSON" else {"arguments": arguments}
+            is_object = arguments not in ("no JSON", "[1]")
+            block["input"] = json.loads(arguments or "{}") if is_object else {"arguments": arguments}
     starts = [one["type"] for one in streamed if one["type"] in ("content_block_start", "content_block_stop")]
     assert starts == ["content_block_start", "content_block_stop"] * len(blocks)
     last = streamed[-2]
@@ -128,7 +129,7 @@ call_parts = st.fixed_dictionaries(
     optional={
         "id": scalars,
         "index": scalars,
-        "function": st.dictionaries(st.sampled_from(["name", "arguments"]), scalars),
+        "function": st.dictionaries(st.sampled_from(["name", "arguments"]), scalars) | scalars,
     },
 )
 deltas = st.dictionaries(
@@ -136,7 +137,10 @@ deltas = st.dictionaries(
     anything | st.lists(call_parts),
 )
 ends = st.dictionaries(st.sampled_from(["index", "finish_reason", "stop_reason"]), scalars)
-used = st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens", "prompt_tokens_details"]), anything)
+used = st.dictionaries(
+    st.sampled_from(["prompt_tokens", "completion_tokens", "prompt_tokens_details"]),
+    anything | st.just(10**30) | st.just({"cached_tokens": 10**30}),
+)
 nonsense = (
     anything
     | st.builds(lambda delta, more: {"choices": [{"delta": delta, **more}]}, deltas, ends)
@@ -179,6 +183,7 @@ bodies = st.dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(anything | bodies)
 def test_any_body_is_refused_or_becomes_a_chat_request(body: Any) -> None:
     refusals = list[int]()
@@ -446,6 +451,21 @@ def test_a_call_that_is_sent_again_has_the_same_answer_and_is_charged_once(
         assert ": tollway-receipt " in first.text
     else:
         assert first.headers["tollway-receipt"] == f"0x{signed.receipt.call_id.hex()}"
+
+
+@both
+def test_a_stream_that_broke_is_sent_again_as_what_it_was(gateway: Running, node: Node, paid: str, path: str) -> None:
+    said = {"role": "user", "content": "die"}
+    body = {"model": "@acme/chat", "stream": True, "max_tokens": 50, "messages": [said]}
+    if path == "/v1/responses":
+        body = {"model": "@acme/chat", "stream": True, "input": [said]}
+    first, again = (post(gateway, path, body, paid, **{"idempotency-key": "one"}) for _ in range(2))
+    assert again.content == first.content
+    assert len(node.asked) == 1
+    kinds = [one["type"] for one in read(first.text)]
+    assert kinds[-1] == "error"
+    assert not {"message_stop", "response.completed"} & {*kinds}
+    assert ("response.failed" in kinds) is (path == "/v1/responses")
 
 
 @both

@@ -70,6 +70,12 @@ class FailedTensors(Answer):
     param: str | None = None
 
 
+class FailedMessage(Failed):
+    """The same as Anthropic's clients read it."""
+
+    type: Literal["error"]
+
+
 # Accounts.
 
 
@@ -585,10 +591,12 @@ class ShownBatch(Batch):
 
 
 class Batches(Answer):
-    """Batches, newest first."""
+    """A page of batches, newest first: while `has_more`, the next one begins below the number `before`."""
 
     object: Literal["list"]
     data: list[Batch]
+    has_more: bool
+    before: int | None
 
 
 class Proof(Answer):

@@ -9,13 +9,14 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from gateway.api import dependencies
-from gateway.api.schemas.answers import Answer, Failed, FailedTensors
+from gateway.api.schemas.answers import Answer, Failed, FailedMessage, FailedTensors
 from ledger.core.values import documents
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Failed, "description": "Refused: nothing was changed or charged, unless a receipt is shown."},
     "5XX": {"model": Failed, "description": "Not possible now, or a fault of the gateway or of a node."},
 }
+MESSAGE_ERRORS = {status: {**said, "model": FailedMessage} for status, said in ERRORS.items()}
 
 TEXT_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {**said, "model": FailedTensors} for status, said in ERRORS.items()

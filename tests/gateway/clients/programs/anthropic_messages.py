@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 import anthropic
+from pydantic import BaseModel
 
 url, key = sys.argv[1:]
 client = anthropic.Anthropic(base_url=url, api_key=key, max_retries=0)
@@ -15,6 +16,11 @@ TOOL = {
 }
 HOSTED = {"type": "web_search_20250305", "name": "web_search"}
 SYSTEM = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+
+
+class Weather(BaseModel):
+    city: str
+    degrees: int
 
 
 def turn(text: str) -> list[dict[str, str]]:
@@ -78,6 +84,13 @@ def tools() -> None:
     assert kinds.count("content_block_stop") == 2
 
 
+def structured() -> None:
+    shaped = client.messages.parse(model=MODEL, max_tokens=50, messages=turn("how is it?"), output_format=Weather)
+    assert shaped.parsed_output == Weather(city="Oslo", degrees=21)
+    beta = client.beta.messages.create(model=MODEL, max_tokens=50, messages=turn("how is it?"))
+    assert beta.content[0].text == "It is sunny."
+
+
 def counted() -> None:
     asked = turn("how is it? " * 40)
     few = client.messages.count_tokens(model=MODEL, messages=turn("hi")).input_tokens
@@ -111,5 +124,5 @@ def error_of(kind: type[Exception], call: Callable[..., object], **asked: object
     raise AssertionError(f"{asked} was served")
 
 
-for test in (plain, streamed, tools, counted, refused):
+for test in (plain, streamed, tools, structured, counted, refused):
     test()
