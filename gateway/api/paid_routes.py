@@ -375,11 +375,11 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     _show(path, name, description + SENT_AGAIN, required, optional)
 
 
-def _answered(path: str) -> dict[int | str, dict[str, Any]]:
-    """What a paid route answers in a way of its protocol's own."""
-    if path.startswith(messages.PATH):
-        return MESSAGE_ERRORS
-    return TENSORS if path.startswith(INFER_HEAD) else {}
+def _errors(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a path answers otherwise than others."""
+    if path.startswith(INFER_HEAD):
+        return TENSORS
+    return MESSAGE_ERRORS if path.startswith(messages.PATH) else {}
 
 
 def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
@@ -395,7 +395,7 @@ def _show(path: str, name: str, description: str, required: dict[str, Any], opti
         name=name,
         description=description,
         openapi_extra=extra,
-        responses=ANSWERED | _answered(path),
+        responses=ANSWERED | _errors(path),
     )
 
 

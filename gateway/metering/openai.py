@@ -447,9 +447,9 @@ class StreamAccumulator:
         if self._held_back is None:
             return b""
         event = _without_ours(self._held_back)
-        event["usage"] = with_cost(event["usage"], cost)
         if "model" in event:
             event["model"] = self._model
+        event["usage"] = with_cost(event["usage"], cost)
         if note is not None:
             event["tollway"] = note
         return b"data: " + msgspec.json.encode(event) + b"\n\n"

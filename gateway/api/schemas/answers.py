@@ -60,12 +60,6 @@ class Failed(Answer):
     """Where Anthropic's clients ask: error."""
 
 
-class FailedMessage(Failed):
-    """The same as Anthropic's clients read it."""
-
-    type: Literal["error"]
-
-
 class FailedTensors(Answer):
     """The same in the Open Inference Protocol: the message is a text, and the rest may stand beside it."""
 
@@ -74,6 +68,12 @@ class FailedTensors(Answer):
     type: str = ""
     code: str | int | None = None
     param: str | None = None
+
+
+class FailedMessage(Failed):
+    """The same as Anthropic's clients read it."""
+
+    type: Literal["error"]
 
 
 # Accounts.
