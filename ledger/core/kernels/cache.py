@@ -18,7 +18,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="tollway-kernels-")
 
 
-class CacheOfProcess(InTreeCacheLocator):  # type: ignore[misc]  # numba has no types
+class CacheOfProcess(InTreeCacheLocator):
     """A cache that ends with the process."""
 
     def get_cache_path(self) -> str:
