@@ -286,15 +286,16 @@ def test_the_last_fallback_of_a_chain_is_quoted(loom: Loom, world: World, consum
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "content"),
-    [(streaming(3, (5, 3)), "$steps.reply.output.content"), (echoing(), ["$steps.reply.output.content"])],
+    ("behaviour", "more"),
+    [(streaming(3, (5, 3)), {}), (echoing(), {"asked": "$.messages"})],
     ids=["its last step is streamed", "in one piece"],
 )
 def test_a_stream_says_what_the_whole_workflow_cost(
-    loom: Loom, world: World, consumer: Signer, behaviour: Any, content: Any
+    loom: Loom, world: World, consumer: Signer, behaviour: Any, more: dict[str, str]
 ) -> None:
     talk = loom.talker("talk", behaviour, ask=ASK)
-    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": content})
+    output = {"content": "$steps.reply.output.content", **more}
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output=output)
     asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     events = events_of(loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", **asked).text)
     [usage] = [event["usage"] for event in events[:-1] if event.get("usage")]
