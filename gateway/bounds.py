@@ -31,9 +31,25 @@ UNPAID_BODY_SECONDS: Final = 10.0
 UNPAID_BODIES_AN_ADDRESS: Final = 4
 UNPAID_BODIES: Final = 64
 """A 402 needs the request's price, so its body is read for nothing."""
+INFLATED_BYTES: Final = 256 * KIB
+INFLATED_TIMES: Final = 32
+"""What a packed body may hold: so many bytes, or so many times its own, and no more than one that is not packed. 20 KB
+of zeros would be 20 MiB, for the loop to read.
+"""
 OTHER_BODY_BYTES: Final = 256 * KIB
 OTHER_BODY_SECONDS: Final = 10.0
 """FastAPI keeps a body of any length: 250 MB were buffered."""
+AGENT_BODY_BYTES: Final = MIB
+AGENT_BODY_SECONDS: Final = 10.0
+AGENT_REQUESTS_AN_ADDRESS: Final = 8
+AGENT_REQUESTS: Final = 256
+"""Messages by MCP and A2A, which are read whole, and those of an address that are served before a key or a payment was
+checked.
+"""
+UNPAID_TASKS_AN_ADDRESS: Final = 8
+UNPAID_TASKS: Final = 256
+UNPAID_TASK_BYTES: Final = 64 * KIB
+"""Messages by A2A that wait for their payment. A longer one is sent again with it."""
 DROPPED_BYTES: Final = 20 * MIB
 DROPPED_SECONDS: Final = 5.0
 """What is read and dropped after a refusal. A connection that is closed at once resets, and the client may never see

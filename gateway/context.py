@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -79,13 +79,15 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
-    parent_key: bytes = field(repr=False)
+    parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0
     """Admitted calls that are under way."""
     unpaid_bodies: Tasks = field(default_factory=lambda: Tasks(bounds.UNPAID_BODIES_AN_ADDRESS, bounds.UNPAID_BODIES))
+    agents: Tasks = field(default_factory=lambda: Tasks(bounds.AGENT_REQUESTS_AN_ADDRESS, bounds.AGENT_REQUESTS))
+    """Requests by MCP and A2A of those who have not shown yet that they pay."""
     payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))

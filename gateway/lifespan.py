@@ -154,6 +154,7 @@ class Running:
             known = lanes.get(session, lane)
             if deployment is None:
                 lanes.assign_gateways(session, lane, [signer.address])
+            credentials.renew(session, settings.secret, now_ms())
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
         limits = Limits(
@@ -191,7 +192,10 @@ class Running:
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),
-            parent_key=call_heads.parent_key(credentials.key_of(settings.secret) or signer.exchange(signer.public)),
+            parent_keys=[
+                call_heads.parent_key(one)
+                for one in credentials.keys_of(settings.secret) or (signer.exchange(signer.public),)
+            ],
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
         )

@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from ledger.core.settlement.troubles import Facts, find, remedy_of
-from ledger.core.values.errors import TollwayError, Unavailable
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Address, to_hex
 from ledger.flows import credits, leases, troubles
 from ledger.settings import Settings
@@ -94,6 +94,8 @@ def _facts(settings: Settings, session: Session) -> Facts:
 def retire() -> int:
     """Take every balance out of a private grid's ledger, and print what the operator owes for it."""
     with _ledger() as (settings, session):
+        if not settings.private:
+            raise Rejected("this lane is on a chain, where its accounts leave by themselves: tollway operator drain")
         owed = credits.retire(session, settings.lane, _now())
     print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
     return 0
@@ -115,7 +117,7 @@ def _now() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from textwrap import dedent
 RUNBOOK = Path(__file__).resolve().parent.parent / "docs" / "runbook.md"
 
 
-def commands(section: str) -> list[str]:
-    """The indented blocks of a section, in order."""
-    found = re.search(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the runbook has no section {section!r}"
-    return [dedent(block) for block in re.findall(r"(?:^(?: {4}.*)?\n)*^ {4}.+\n", found[1], re.MULTILINE)]
+def commands(holding: str) -> str:
+    """The one indented block that has these words."""
+    blocks = [dedent(block) for block in re.findall(r"(?:^ {4}.*\n)+", RUNBOOK.read_text(), re.MULTILINE)]
+    (found,) = (block for block in blocks if holding in block)
+    return found

@@ -8,7 +8,9 @@ to be published.
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -33,7 +35,7 @@ MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
-EXTENSIONS = {
+EXTENSIONS: dict[str, Any] = {
     IDENTIFIER: {
         "info": {"required": False},
         "schema": SCHEMA
@@ -47,13 +49,8 @@ EXTENSIONS = {
     },
     "bazaar": {
         "info": {
-            "input": {
-                "type": "http",
-                "method": "POST",
-                "bodyType": "json",
-                "body": {"model": "@org/name", "messages": []},
-            },
-            "output": {"type": "json", "format": "openai.chat.completion"},
+            "input": {"type": "http", "method": "POST", "bodyType": "json", "body": {}},
+            "output": {"type": "json"},
         },
         "schema": SCHEMA
         | {
@@ -74,7 +71,7 @@ EXTENSIONS = {
         },
     },
 }
-"""Extensions of a 402's price: payments may have an identifier, and the schema of the resource's call."""
+"""Extensions of a 402's price: payments may have an identifier, and how the resource is called, without its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +103,16 @@ def token_domain(gateway: Gateway) -> Domain:
     return deployed(gateway).token_domain
 
 
-def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
-    """A 402 that a stock client can pay to the lane's address: `amount`, the most the request may cost.
+def _extensions(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The extensions of a price, with a body by which the resource can be called."""
+    bazaar = EXTENSIONS["bazaar"]
+    info = {**bazaar["info"], "input": {**bazaar["info"]["input"], "body": body}}
+    return {**EXTENSIONS, "bazaar": {**bazaar, "info": info}}
+
+
+def required(gateway: Gateway, path: str, host: bytes, amount: int, body: Mapping[str, Any]) -> Refusal:
+    """A 402 that a stock client can pay to the lane's address: `amount`, the most the request may cost. It shows a
+    `body` by which its route can be called.
 
     A new account's first payment must be at least the lane's minimum, so no less is asked for.
     """
@@ -138,11 +143,10 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
         ],
-        "extensions": EXTENSIONS,
+        "extensions": _extensions(body),
     }
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
-    refused.headers.append((b"access-control-expose-headers", b"PAYMENT-REQUIRED, PAYMENT-RESPONSE"))
     return refused
 
 

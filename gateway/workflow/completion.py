@@ -15,7 +15,6 @@ from typing import Any, Self
 
 import orjson
 
-from gateway.asgi import refused_response
 from gateway.call.call import Request, late
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
@@ -24,6 +23,7 @@ from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal
+from gateway.metering import openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask, written
 from gateway.payment.billing import Billing, Served, charge
@@ -192,7 +192,7 @@ class _Completion:
                 raise
             left = Refusal(409, "client_abort", "the client left before the end: it paid for the steps that served")
             left.headers += receipt_headers(*signed)
-            return refused_response(left), signed
+            return self.request.client.refusal(left), signed
 
     async def _answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         execution, ask = self.execution, self.request.ask
@@ -214,7 +214,9 @@ class _Completion:
         signed = await self._charge(execution.root(self.plan.tariff, EndReason.normal, digest, len(body)))
         headers = [*receipt_headers(*signed), *self.request.extra_headers]
         if ask.stream:
-            return StoredResponse(200, [*HEADERS, *headers], _events(completion, ask.include_usage)), signed
+            cost = self.gateway.currency.decimal(sum(one.receipt.charge for one in signed))
+            usage = openai.with_cost(completion["usage"], cost) if ask.include_usage else None
+            return StoredResponse(200, [*HEADERS, *headers], _events(completion, usage)), signed
         return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
@@ -286,7 +288,7 @@ class _Completion:
         with suppress(Rejected):  # it is charged: then the reason is told without what JSON cannot have
             refused.facts["partial"] = orjson.Fragment(written(partial))
         refused.headers += [*receipt_headers(*signed), *self.request.extra_headers]
-        return refused_response(refused), signed
+        return self.request.client.refusal(refused), signed
 
     async def _charge_failure(self) -> tuple[Signed, ...]:
         """Charge what a failed workflow served: to the weaver's bond, if it promises all or nothing and pays for this
@@ -310,7 +312,7 @@ class _Completion:
             "id": "chatcmpl-" + billing.call_id.hex()[:32],
             "object": "chat.completion",
             "created": billing.started // 1000,
-            "model": self.plan.entry.name,
+            "model": self.request.ask.model,
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {
                 "prompt_tokens": units.input_token,
@@ -334,8 +336,8 @@ class _Completion:
         return rows
 
 
-def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
-    """A whole completion as a stream of one piece."""
+def _events(completion: Mapping[str, Any], usage: Mapping[str, Any] | None) -> bytes:
+    """A whole completion as a stream of one piece, and its usage if that was asked for."""
     envelope = {name: completion[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
 
     def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -344,6 +346,6 @@ def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
     message = completion["choices"][0]["message"]
     events = event([{"index": 0, "delta": message, "finish_reason": None}])
     events += event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
-    if include_usage:
-        events += event([], usage=completion["usage"], tollway=completion["tollway"])
+    if usage is not None:
+        events += event([], usage=usage, tollway=completion["tollway"])
     return events + DONE

@@ -126,7 +126,8 @@ async def fetch_glue(scope: Scope, entry: CapsuleEntry) -> None:
 
 def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes: int) -> Plan:
     """Plan a workflow. Refused when it nests too deep or too wide, or when it would fail, naming the step, because a
-    step cannot be served. Not for a step that may be skipped, or has a fallback that can be served.
+    step cannot be served. Not for a step that may be skipped, that this request does not run, or that has a fallback
+    that can be served.
 
     `request` is None while it is not known; `request_bytes` is its largest size.
     """
@@ -152,7 +153,8 @@ def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Jso
             steps[step.id] = PlannedStep(step, unserved=refused)
         except Refusal as refused:
             steps[step.id] = PlannedStep(step, unserved=refused)
-    check_served(entry, {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None})
+    unserved = {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None}
+    check_served(entry, unserved, request)
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
@@ -202,9 +204,11 @@ def _is_served(around: Scope, entry: CapsuleEntry, step: Step) -> bool:
     return any(eligibility.alive(_candidates(model, step, scope.preferences)) for model in models)
 
 
-def check_served(entry: CapsuleEntry, refusals: Mapping[str, Refusal]) -> dict[str, Outcome]:
+def check_served(
+    entry: CapsuleEntry, refusals: Mapping[str, Refusal], request: Json | None = None
+) -> dict[str, Outcome]:
     """How each step will end. Refused, as its step is, when the workflow would fail by a step that is."""
-    outcomes = workflows.foreseen(entry.capsule, refusals)
+    outcomes = workflows.foreseen(entry.capsule, refusals, request)
     failing = workflows.failed(entry.capsule, outcomes)
     if failing is not None:
         raise refusals[failing]

@@ -101,7 +101,7 @@ def publish_offer(
     """Store a party's signed offer, or withdraw the one it has by one that says so; and whether that changed anything:
     the same offer again does not, nor what withdraws none in force. Rejected when it is not signed, has expired, is not
     newer than the stored one, or is an order that its party cannot give (`core.pricing.sponsors`). What was withdrawn
-    stays stored for its nonce: no older offer comes after it.
+    stays stored for its nonce: no older offer comes after it, and a party's nodes are told if that was `final`.
 
     Credentials of an earlier offer end with it.
     """
@@ -142,7 +142,8 @@ def publish_offer(
         known = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order) or stored
         if known.body != stored.body:
             said = f"an offer with nonce {known.nonce} is known: sign one with a higher nonce"
-            raise Rejected(said, field="$.nonce", known_nonce=known.nonce)
+            final = known.expires_at == 0 and bool(parse(known.body).get("final"))
+            raise Rejected(said, field="$.nonce", known_nonce=known.nonce, final=final)
         return offer, False
     if offer.role is Role.compute and not is_order:
         offers.put_credential(session, offer.subject, offer.party, credential, now)

@@ -1,5 +1,7 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -138,8 +140,8 @@ def import_server(  # noqa: PLR0913
 def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
     """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
 
-    `provider serve` withdraws its own as it stops; while it runs, it offers the model again: stop it first. Your bid
-    and your stake stay; a new offer brings the model back.
+    A node of yours that runs does not offer it again, and says so within half a minute. Your bid and your stake stay: a
+    new offer brings the model back, or the node, once it is started anew.
     """
     from roles.node import serve as node_serve
 
@@ -221,7 +223,7 @@ def serve(  # noqa: PLR0913
     def facts(name: str, subject: Digest) -> dict[str, Any]:
         return readiness.of(Asked(context, subject, name, context.account, terms.realm))
 
-    voice = node_serve.Voice(output.aside().print, facts)
+    voice = node_serve.Voice(output.aside().print, facts, shlex.join(["tollway", *sys.argv[1:]]))
     node_serve.run(context, options, terms, public_url, voice, tunnel=tunnel)
 
 

@@ -170,7 +170,8 @@ def test_a_workflow_is_called_like_a_chat_and_priced_by_a_quote() -> None:
     assert card["description"].startswith(
         "A workflow of 2 steps, called through Tollway. POST /v1/quote says the price"
     )
-    [interface] = card["supportedInterfaces"]
+    talk, interface = card["supportedInterfaces"]
+    assert (talk["url"], talk["protocolBinding"]) == (f"{PLACE.url}/a2a/@wanda/flow", "JSONRPC")
     assert interface["url"] == "http://gateway:8000/v1/chat/completions"
     assert re.fullmatch(f"m-wanda-flow-{cid(one.id)[-8:]}", export(one, PLACE, Format.kserve)["metadata"]["name"])
 

@@ -82,15 +82,26 @@ def _fails(capsule: Capsule, name: str, outcomes: Mapping[str, Outcome]) -> bool
     return outcomes[step.fallback].status is Status.skipped or _fails(capsule, step.fallback, outcomes)
 
 
-def foreseen(capsule: Capsule, unserved: Collection[str]) -> dict[str, Outcome]:
-    """How each step ends if those that nobody serves fail and all others serve. Conditions count as true."""
+def foreseen(capsule: Capsule, unserved: Collection[str], request: Json = None) -> dict[str, Outcome]:
+    """How each step ends if those that nobody serves fail and all others serve.
+
+    Conditions count as true, but those that a known `request` makes false: they read it alone, and no step.
+    """
     outcomes: dict[str, Outcome] = {}
     for name in (name for level in capsule.levels for name in level):
-        if not runs(capsule, replace(capsule.steps[name], when=None), None, outcomes):
+        step = capsule.steps[name]
+        if _is_spared(step, request) or not runs(capsule, replace(step, when=None), None, outcomes):
             outcomes[name] = Outcome(Status.skipped)
         else:
             outcomes[name] = Outcome(Status.error if name in unserved else Status.ok)
     return outcomes
+
+
+def _is_spared(step: Step, request: Json) -> bool:
+    """Whether a request, if it is known, keeps a step from running, whatever the other steps answer."""
+    if request is None or step.when is None or any(path.step is not None for path in step.when.paths):
+        return False
+    return not step.when.holds(request, {})
 
 
 def covered(prices: Sequence[Atoms], bond_cap: Atoms) -> list[int]:

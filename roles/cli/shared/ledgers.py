@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from ledger.core.values.errors import Rejected, Unavailable
@@ -15,7 +17,8 @@ from roles.wallet import home
 from roles.wallet.context import Context
 
 SETTINGS = "LEDGER_DATABASE_URL, LEDGER_RPC_URL, LEDGER_DEPLOYMENT and LEDGER_LANE, as the worker has them"
-ERROR = "error: "
+NOTE, ERROR, MISSING = "note: ", "error: ", "ModuleNotFoundError"
+"""How a line of its stderr begins."""
 SLOW_SECONDS = "0.25"
 """One receipt in a hundred may take longer to be stored: the alert's own limit, in `deploy/dashboards/alerts.yaml`."""
 
@@ -25,16 +28,21 @@ def operate(*words: str | Path) -> tuple[Any, bool]:
     begin. Its notes go to stderr as they come.
     """
     command = [sys.executable, "-m", "ledger.operate", *map(str, words)]
-    notes, pipe = "", subprocess.PIPE
-    with subprocess.Popen(command, env=_environment(), text=True, stdout=pipe, stderr=pipe) as ran:
-        for line in ran.stderr or ():
-            notes = line.rstrip()
-            if not notes.startswith(ERROR):
-                output.note(notes)
-        said = ran.stdout.read() if ran.stdout is not None else ""
-    if ran.returncode not in (0, 1) or not said:
-        raise Rejected(notes.removeprefix(ERROR) or f"`{' '.join(command)}` ended with {ran.returncode}")
-    return json.loads(said), ran.returncode == 1
+    last = ""
+    with TemporaryFile("w+") as answer:
+        started = subprocess.Popen(command, env=_environment(), text=True, stdout=answer, stderr=subprocess.PIPE)
+        with started as ran:
+            for line in ran.stderr or ():
+                last = line.rstrip()
+                if last.startswith(NOTE):
+                    output.note(last.removeprefix(NOTE))
+        answer.seek(0)
+        said = answer.read()
+    if ran.returncode in (0, 1) and said:
+        return json.loads(said), ran.returncode == 1
+    if last.startswith(MISSING):
+        raise Rejected("this command needs more than the command line: pip install 'tollway[ledger]'", part="ledger")
+    raise Rejected(last.removeprefix(ERROR) or f"`{' '.join(command)}` ended with {ran.returncode}")
 
 
 def _environment() -> dict[str, str]:
@@ -49,7 +57,13 @@ def _environment() -> dict[str, str]:
 
 
 def gateway_alarms(context: Context) -> list[dict[str, str]]:
-    """What is wrong with the gateway that this home talks to: it is away, refuses, or is slow to store receipts."""
+    """What is wrong with the gateway that is named, or this home's: away, refusing, or slow to store receipts."""
+    url = None
+    with suppress(Rejected):
+        url = context.url
+    if url is None:
+        output.note("no gateway was asked: name one with --gateway URL")
+        return []
     try:
         context.gateway.get("/health")
         numbers = context.gateway.file("/metrics").decode()

@@ -35,6 +35,7 @@ from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.session import connect, unit_of_work
 from ledger.store.settlement import batch_files, batches
+from roles.cli import main
 from tests import builders as b
 from tests.conftest import a_database, settings_for
 from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, stage, time_of
@@ -142,7 +143,7 @@ def test_a_ledger_that_was_thrown_away_comes_back_to_the_atom_and_goes_on(
 ) -> None:
     lane, lost = operator.stage.lane, operator.engine
     release_all(operator)
-    assert operate.main(["rebuild", "--files", str(files)]) == 0
+    assert main.run(["operator", "rebuild", str(files), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["batches"], said["receipts"], said["alarms"]) == (2, 8, [])
     assert balances(empty, lane) == balances(lost, lane)

@@ -64,14 +64,14 @@ class Host:
             PostgresServer._instances.pop(self.server.pgdata, None)
             self.server = None
 
-    def run(self, section: str, number: int) -> None:
-        """Run one of the runbook's blocks of commands, as it is written there."""
+    def types(self, holding: str) -> None:
+        """Type the runbook's commands that have these words."""
         binaries = self.server.bin_path if self.server is not None else PostgresServer(self.data).bin_path
         values = {"BACKUPS": str(self.folder / "backups"), "PGDATA": str(self.data), "POINT": self.point}
         values |= {"PATH": f"{binaries}:{os.environ['PATH']}", "PGUSER": "postgres", "PGHOST": str(self.data)}
         if self.server is not None:
             values["PGHOST"] = str(self.server.get_postmaster_info().socket_dir)
-        subprocess.run(["sh", "-euc", commands(section)[number]], env={**os.environ, **values}, check=True)
+        subprocess.run(["sh", "-euc", commands(holding)], env={**os.environ, **values}, check=True)
         if os.geteuid() == 0:
             give_to_server(self.folder)
 
@@ -107,14 +107,14 @@ def busy(host: Host, stage: Stage) -> Iterator[Busy]:
     assert host.server is not None
     with psycopg.connect(str(host.server.get_uri()), autocommit=True) as database:
         database.execute("CREATE DATABASE tollway")
-    host.run("Back up and restore to a point in time", 0)
+    host.types("archive_command")
     host.stop()
     engine = host.start(host.data)
     migrate(engine)
     made = Busy(engine, stage)
     made.serve_at_both(3)
     made.settle()
-    host.run("Back up and restore to a point in time", 1)
+    host.types("pg_basebackup")
     yield made
     made.engine.dispose()
 
@@ -152,7 +152,7 @@ def test_a_database_restored_to_a_point_catches_up_with_the_chain_and_nothing_is
     host.stop()
     shutil.rmtree(host.data)
 
-    host.run("Back up and restore to a point in time", 2)
+    host.types("recovery_target_time")
     busy.engine = host.start(host.data)
     while host.asks("SELECT pg_is_in_recovery()") == "True":
         pass
