@@ -19,6 +19,7 @@ from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.realms import Members
 from ledger.core.pricing import commissions, eligibility, epochs, sponsors, terms
 from ledger.core.pricing.commissions import Sponsorship
@@ -251,7 +252,7 @@ class _Loading:
         """A model with the providers that offer it in a realm, or to everybody."""
         capabilities = model.document["capabilities"]
         context = max((one.get("context_tokens", 0) for one in capabilities), default=0) or None
-        protocols = frozenset(one["protocol"] for one in model.document["interfaces"])
+        protocols = frozenset(Protocol(one["protocol"]) for one in model.document["interfaces"])
         try:
             lines = terms.model_lines(self.market, model)
             candidates, owner = self.candidates(model, lines, realm), lines[0].party

@@ -49,6 +49,11 @@ class Model:
         return max(said or 0, ceil_div(size or 0, MB)) or None
 
     @property
+    def deliverers(self) -> frozenset[Address]:
+        """Whom its document names to deliver it, beside its owner."""
+        return frozenset(parse_did(one)[1] for one in self.document.get("delivery", ()))
+
+    @property
     def owner_role(self) -> Role:
         """The owner of a model with parents is its OEM; of one without, its maker."""
         return Role.oem if self.parents else Role.maker

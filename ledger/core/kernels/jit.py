@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import config, njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -13,6 +13,17 @@ U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
 WORD = 8
 """Bytes of a machine word."""
+
+OURS = "ledger.core.kernels.cache"
+PLACES = (
+    "UserProvidedCacheLocator",
+    "InTreeCacheLocator",
+    f"{OURS}.CopiedCache",
+    "UserWideCacheLocator",
+    f"{OURS}.CacheOfProcess",
+)
+"""Where numba may cache compiled kernels: it takes the first that it can write to."""
+config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or ",".join(PLACES)  # type: ignore[attr-defined]
 
 
 def kernel(function: Function) -> Function:
