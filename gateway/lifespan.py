@@ -62,6 +62,8 @@ LATE_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 MEASURE_SECONDS = 10.0
 LAG_SECONDS = 0.1
+CLAIM_SPARE_SECONDS = 60
+"""How much longer than the longest call a claim of a referral's budget lasts."""
 SWITCH_SECONDS = 0.0005
 """The longest wait of a thread for Python's lock while calls run. The default, 5 ms, delays every database read."""
 YOUNG_OBJECTS = 5_000
@@ -138,6 +140,7 @@ class Running:
         finally:
             await gateway.receipt_log.close()
             await _guarded("call_locks", gateway.call_locks.close())
+            await _guarded("referrals", gateway.referrals.close())
             if gateway.tracing is not None:
                 await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
@@ -186,7 +189,7 @@ class Running:
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
             call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), run),
-            referrals=Referrals(engine, lane, domain, treasury),
+            referrals=Referrals(engine, lane, domain, treasury, (settings.call_seconds + CLAIM_SPARE_SECONDS) * 1000),
             metrics=Metrics(),
             relays=Relays(engine, lane),
             connections=Connections(networks(settings.trusted_proxies)),

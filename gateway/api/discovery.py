@@ -184,12 +184,12 @@ async def _sponsored(
 ) -> list[dict[str, Any]]:
     """The rows of the slots that are sold, labelled, for who looks (`shown`: the caller, the surface, the time)."""
     caller, surface, now = shown
-    least = min((one.score for one in promoted), default=0)
+    ordered = [(one, order) for one in promoted for order in one.entry.orders if task in order.slot_tasks]
+    priced = [(one, order, _bidder(gateway, one, order, units)) for one, order in ordered]
+    least = min((one.score for one, _, bidder in priced if bidder.pays()), default=0)
     bids = [
-        (_bidder(gateway, one, order, units, PPM * (least + 1) // (one.score + 1)), order)
-        for one in promoted
-        for order in one.entry.orders
-        if task in order.slot_tasks
+        (bidder._replace(relevance_ppm=max(1, PPM * (least + 1) // (one.score + 1))), order)
+        for one, order, bidder in priced
     ]
     by_id = {one.entry.id: one for one in promoted}
     rows = []
@@ -202,8 +202,10 @@ async def _sponsored(
     return rows
 
 
-def _bidder(gateway: Gateway, one: Promoted, order: Sponsorship, units: Units, relevance: Ppm) -> Bidder:
-    """An order as it bids for this answer. A provider pays out of its own line of the sales that it would serve."""
+def _bidder(gateway: Gateway, one: Promoted, order: Sponsorship, units: Units) -> Bidder:
+    """An order as it bids for this answer, how relevant it is aside: that is by the least price of those that pay. A
+    provider pays out of its own line of the sales that it would serve.
+    """
     terms, amounts, quality, odds = one.terms, one.amounts, one.quality_ppm, PPM
     if order.role is Role.compute:
         seen = [as_seen(each, each.tariff.hold(units)) for each in one.fitting]
@@ -218,7 +220,7 @@ def _bidder(gateway: Gateway, one: Promoted, order: Sponsorship, units: Units, r
                 served.health.quality_ppm,
             )
     most = promotion.most_of(sponsors.own(order, one.entry.sponsorship, terms, amounts))
-    return Bidder(one.entry.id, order.slot_bid, 0, relevance, quality, order.party, order.role, most, odds)
+    return Bidder(one.entry.id, order.slot_bid, 0, PPM, quality, order.party, order.role, most, odds)
 
 
 def _row(match: Match) -> dict[str, Any]:

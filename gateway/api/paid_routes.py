@@ -253,7 +253,7 @@ async def _make(
         assert fingerprint is not None
         opens = Opened(request.call_id, fingerprint)
         await gateway.authenticator.open_by_voucher(request.client.headers[b"tollway-voucher"], opens)
-    referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
+    referral = await gateway.referrals.find(request.call_id, caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
     try:
         if isinstance(route, Plan):

@@ -1,7 +1,7 @@
 """Loads the catalogs of an epoch: documents, bids, offers, stakes, realms. `core.pricing.terms` says who is paid."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -259,17 +259,26 @@ class _Loading:
         except Rejected as rejected:
             owner = self.market.owners.get(model.id, model.owner)
             return ModelEntry(model, cid(model.id), owner, (), context, protocols, rejected.message)
-        sponsor, orders = self.sponsors(model.id, owner)
+        sponsor, orders = self.sponsors(model.id, owner, serving=frozenset(one.provider for one in candidates))
         entry = ModelEntry(model, cid(model.id), owner, candidates, context, protocols)
         return replace(entry, sponsorship=sponsor, orders=orders)
 
     def sponsors(
-        self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0
+        self,
+        subject: Digest,
+        owner: Address,
+        ppm: Ppm = 0,
+        window_calls: int = 0,
+        serving: Collection[Address] = (),
     ) -> tuple[Sponsorship | None, tuple[Sponsorship, ...]]:
-        """The owner's offer to curators and for slots, and all orders for slots that count."""
+        """The owner's offer to curators and for slots, and all orders for slots that count: those of who bids to serve
+        and is not `serving` do not.
+        """
         owners: offers.Stored | None = None
         others: list[Sponsorship | None] = []
         for stored in self.orders.get(subject, ()):
+            if stored.role is Role.compute and stored.party not in serving:
+                continue
             if stored.role not in OWNERS:
                 others.append(commissions.sponsorship(stored.party, orjson.loads(stored.body)))
             elif stored.party == owner and (owners is None or stored.nonce > owners.nonce):

@@ -19,6 +19,8 @@ from ledger.core.values.typed_data import Domain, Signer, signing_digest
 
 log = logging.getLogger("node")
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 30.0
+MAX_BODY_BYTES = 20 << 20
+"""Of a call, as gateways take it."""
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade"}
 
 
@@ -136,9 +138,13 @@ class Tunnel:
     ) -> None:
         """Pass one call to the node's HTTP server and its answer back."""
         try:
-            body = await self._whole_body(socket, stream)
-            url, headers = self._local + str(asked["path"]), _forwarded(asked.get("headers"))
-            async with http.request(str(asked["method"]), url, data=body, headers=headers) as answer:
+            body, headers = await self._whole_body(socket, stream), _forwarded(asked.get("headers"))
+            path = str(asked.get("path"))
+            if not path.startswith("/"):  # "@host/" behind our address would be another host, which we may reach
+                raise Rejected("not a path of this node")
+            url, method = self._local + path, str(asked.get("method"))
+            asking = http.request(method, url, data=body, headers=headers, allow_redirects=False)
+            async with asking as answer:
                 head = {"status": answer.status, "headers": _forwarded(dict(answer.headers))}
                 await socket.send_bytes(encode(Kind.response, stream.number, json.dumps(head).encode()))
                 async for piece in answer.content.iter_any():
@@ -147,16 +153,19 @@ class Tunnel:
                         await socket.send_bytes(encode(Kind.body, stream.number, piece[:size]))
                         piece = piece[size:]
             await socket.send_bytes(encode(Kind.end, stream.number))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, Rejected) as error:
             if not socket.closed:
                 await socket.send_bytes(encode(Kind.cancel, stream.number, type(error).__name__.encode()))
         finally:
             self._streams.pop(stream.number, None)
 
     async def _whole_body(self, socket: aiohttp.ClientWebSocketResponse, stream: Stream) -> bytes:
-        parts: list[bytes] = []
+        parts, size = list[bytes](), 0
         while (part := await stream.body.get()) is not None:
             parts.append(part)
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                raise Rejected(f"a call's body has at most {MAX_BODY_BYTES} bytes")
             await socket.send_bytes(credit(stream.number, len(part)))
         return b"".join(parts)
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from gateway.call.referrals import window_of
 from ledger.core.catalog.bids import Role
 from ledger.core.pricing.commissions import Referral, token
 from ledger.core.values.documents import digest
 from ledger.core.values.ids import Address, Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer, offer_hash, signing_digest
 from ledger.flows import publications
+from ledger.store.receipts import referral_budgets
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, dying
+from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_workflows import earned
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, WEAVER, Running, World, a_signer, epoch_now
@@ -112,7 +115,13 @@ def test_a_call_that_fails_gives_its_place_back(world: World, model: Digest, nod
     node.behaviour = dying
     gateway.chat(key, header_tollway_referral=a_token(model))
     node.behaviour = good
-    assert gateway.gateway.referrals.referred[consumer.address, model] == 0
+    window = window_of((consumer.address, model))
+
+    def used() -> int:
+        with unit_of_work(world.engine) as session:
+            return referral_budgets.used(session, world.lane, [window])[window]
+
+    eventually(lambda: used() == 0)
 
 
 @pytest.mark.parametrize("forged", ["tr_nonsense", "hello", ""])

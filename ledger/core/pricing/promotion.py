@@ -25,7 +25,9 @@ from ledger.core.values.ids import Address, Digest
 
 MAX_SLOTS = 3
 MAX_ORDERS = 16
-"""Orders for slots of one subject that are looked at, the highest bids first: everybody may be a curator."""
+"""Orders for slots of one subject that are looked at beside its owner's, the highest bids first: as many of curators as
+of who has a line of it.
+"""
 MAX_BIDDERS = 64
 """Bids that are looked at for one answer, the highest ranks first: what each has paid today is looked up."""
 WINDOW_MS = 24 * 3_600_000
@@ -68,6 +70,10 @@ class Bidder(NamedTuple):
         """What it pays at least for a sale, so that its slot brings the reserve on average."""
         return ceil_div(reserve * PPM, self.odds_ppm)
 
+    def pays(self, reserve: Atoms = RESERVE) -> bool:
+        """Whether its line and its bid cover what it pays at least, and it has a place in the ranks at all."""
+        return bool(self.weight) and self.worth >= max(self.least(reserve), 1)
+
 
 class Slot(NamedTuple):
     """A row to show, who pays if it sells, and how much."""
@@ -94,7 +100,7 @@ def auction(bidders: Sequence[Bidder], reserve: Atoms = RESERVE, slots: int = MA
     """
     best: dict[tuple[Digest, Address], Bidder] = {}
     for one in bidders:
-        if not one.weight or one.worth < max(one.least(reserve), 1) or one.left < one.worth:
+        if not one.pays(reserve) or one.left < one.worth:
             continue
         known = best.get((one.subject, one.sponsor))
         if known is None or one.rank > known.rank:

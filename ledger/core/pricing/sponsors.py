@@ -117,11 +117,18 @@ def _check_slot(order: Sponsorship) -> None:
 
 def standing(owner: Sponsorship | None, others: Sequence[Sponsorship]) -> tuple[Sponsorship, ...]:
     """The orders for slots of one subject that count, the highest bids first: of its owner, and of the others. A
-    curator's counts while the owner pays curators.
+    curator's counts while the owner pays curators. Everybody may be one, so they take nobody else's place.
     """
     paid = [one for one in others if one.role is not Role.curator or _pays(owner, one.party)]
-    wanted = [one for one in (owner, *paid) if one is not None and one.slot_bid]
-    return tuple(sorted(wanted, key=lambda one: (-one.slot_bid, one.party, one.role))[:MAX_ORDERS])
+    wanted = sorted((one for one in paid if one.slot_bid), key=_by_bid)
+    curators = [one for one in wanted if one.role is Role.curator][:MAX_ORDERS]
+    earners = [one for one in wanted if one.role is not Role.curator][:MAX_ORDERS]
+    own = [owner] if owner is not None and owner.slot_bid else []
+    return tuple(sorted([*own, *earners, *curators], key=_by_bid))
+
+
+def _by_bid(order: Sponsorship) -> tuple[Atoms, Address, Role]:
+    return -order.slot_bid, order.party, order.role
 
 
 def own(order: Sponsorship, owner: Sponsorship | None, terms: Terms, amounts: Sequence[Atoms]) -> Atoms:

@@ -62,6 +62,26 @@ class CallLockRow(SQLModel, table=True):
     boot: bytes = octets()
 
 
+class ReferralBudgetRow(SQLModel, table=True):
+    """What is used of a budget of referrals or slots, at all gateways: by calls that were charged, and open ones."""
+
+    __tablename__ = "referral_budgets"
+    lane: bytes = octets(key=True)
+    budget: bytes = octets(key=True)
+    used: int = big()
+
+
+class ReferralClaimRow(SQLModel, table=True):
+    """What an open call takes of a budget. `until` (ms) it is over, or its gateway is gone."""
+
+    __tablename__ = "referral_claims"
+    lane: bytes = octets(key=True)
+    budget: bytes = octets(key=True)
+    call: bytes = octets(key=True)
+    amount: int = big()
+    until: int = big()
+
+
 class HeartbeatRow(SQLModel, table=True):
     """When a gateway last showed that it is alive, in ms by the database's clock, and which run of it (`boot`)."""
 

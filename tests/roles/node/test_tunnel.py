@@ -125,3 +125,35 @@ async def test_a_signature_for_another_lane_is_refused_for_good(node: RunningNod
         with pytest.raises(Rejected, match="refused"):
             await asyncio.wait_for(task, 5)
         assert server.hellos == []
+
+
+@pytest.mark.parametrize(
+    "path", ["@127.0.0.1:{port}/secret", ":{port}/secret", ".evil/secret", "", "//127.0.0.1:{port}/secret"]
+)
+async def test_a_gateway_reaches_the_node_and_nothing_else_of_its_network(path: str) -> None:
+    """`@host/` behind the node's own address was another host: a gateway read what only the home reaches."""
+    asked: list[str] = []
+
+    async def secret(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(text="of the home")
+
+    async def own(request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": "/secret"}) if request.path == "/away" else web.Response()
+
+    runners = []
+    for handler in (secret, own):
+        app = web.Application()
+        app.add_routes([web.route("*", "/{path:.*}", handler)])
+        runners.append(web.AppRunner(app, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        await web.TCPSite(runners[-1], "127.0.0.1", 0).start()
+    hidden, home = (runner.addresses[0][1] for runner in runners)
+    async with tunnelled(f"http://127.0.0.1:{home}") as (server, tunnel, _):
+        await asyncio.wait_for(tunnel.opened.wait(), 5)
+        answer = await asyncio.wait_for(server.call("GET", path.format(port=hidden)), 10)
+        assert answer.body == b""
+        assert (await server.call("GET", "/away")).head["status"] == 307
+    assert asked == []
+    for runner in runners:
+        await runner.cleanup()
