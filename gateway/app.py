@@ -28,7 +28,8 @@ from gateway.api import (
     tunnel,
 )
 from gateway.api.schemas import openapi
-from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
+from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
+from gateway.call.idempotency import StoredResponse
 from gateway.context import Gateway
 from gateway.dialects import token_count
 from gateway.dialects.translation import DIALECTS, TranslatedClient
@@ -75,7 +76,7 @@ class App:
                 await self._serve(gateway, scope, client)
         except Refusal as evicted:
             if not client.answered:
-                await client.answer(refused_response(evicted))
+                await client.refuse(evicted)
 
     async def _serve(self, gateway: Gateway, scope: Message, client: Client) -> None:
         """Serve a request. What breaks is the gateway's fault; the connection serves on, unless half an answer is sent:
@@ -86,9 +87,9 @@ class App:
         except Exception as error:
             if client.answered and not client.ended:
                 raise
-            log.exception("request_broke", exc_info=error)
+            log.exception("request_broke", exc_info=error, extra={"request": client.request_id})
             if not client.answered:
-                await client.answer(refused_response(internal()))
+                await client.refuse(internal())
 
     async def _serve_within_rates(self, gateway: Gateway, scope: Message, client: Client) -> None:
         """Serve a request, unless its address has sent too much of what costs the gateway work."""
@@ -100,9 +101,11 @@ class App:
                 gateway.writes.check(address, "publications and requests")
                 gateway.writes.note(address)
         except Refusal as refused:
-            await client.answer(refused_response(refused))
+            await client.refuse(refused)
             return
-        if paid_routes.is_paid_route(scope):
+        if scope["method"] == "OPTIONS" and _asks_before(client):
+            await client.answer(StoredResponse(204, PREFLIGHT, b""))
+        elif paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
         elif token_count.is_asked(scope):
             assert isinstance(client, TranslatedClient)
@@ -126,7 +129,7 @@ class App:
                 if client.headers.get(b"content-type") != b"application/wasm":
                     bounds.check_shape(body)
             except Refusal as refused:
-                await client.answer(refused_response(refused))
+                await client.refuse(refused)
                 return
             receive = client.again(body)
         await self.api_routes(scope, receive, client.send)
@@ -134,6 +137,11 @@ class App:
 
 def _paid_nothing(client: Client) -> bool:
     return any(client.status in ends and header in client.headers for header, ends in UNPAID.items())
+
+
+def _asks_before(client: Client) -> bool:
+    """Whether a browser asks if a program of another site may send a request."""
+    return b"access-control-request-method" in client.headers and client.path.startswith(API)
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
@@ -180,18 +188,19 @@ def api_routes(running: Running) -> FastAPI:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, TollwayError)
     gateway: Gateway | None = getattr(request.app.state, "gateway", None)
-    return _response(await gateway.explain(error) if gateway is not None else refusal(error))
+    return _response(request, await gateway.explain(error) if gateway is not None else refusal(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return _response(Refusal(422, "invalid_request", f"{where or 'the request'}: {first['msg']}", param=where or None))
+    refused = Refusal(422, "invalid_request", f"{where or 'the request'}: {first['msg']}", param=where or None)
+    return _response(request, refused)
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    return _response(internal())
+    return _response(request, internal())
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -199,9 +208,9 @@ def _http(request: Request, error: Exception) -> Response:
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "refused")
     refused = Refusal(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
     refused.headers += [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()]
-    return _response(refused)
+    return _response(request, refused)
 
 
-def _response(refused: Refusal) -> Response:
+def _response(request: Request, refused: Refusal) -> Response:
     headers = {name.decode(): value.decode() for name, value in refused.headers}
-    return Response(body_of(refused), refused.status, headers, "application/json")
+    return Response(body_of(refused, request.url.path), refused.status, headers, "application/json")

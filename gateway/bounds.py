@@ -31,6 +31,11 @@ UNPAID_BODY_SECONDS: Final = 10.0
 UNPAID_BODIES_AN_ADDRESS: Final = 4
 UNPAID_BODIES: Final = 64
 """A 402 needs the request's price, so its body is read for nothing."""
+INFLATED_BYTES: Final = 256 * KIB
+INFLATED_TIMES: Final = 32
+"""What a packed body may hold: so many bytes, or so many times its own, and no more than one that is not packed. 20 KB
+of zeros would be 20 MiB, for the loop to read.
+"""
 OTHER_BODY_BYTES: Final = 256 * KIB
 OTHER_BODY_SECONDS: Final = 10.0
 """FastAPI keeps a body of any length: 250 MB were buffered."""

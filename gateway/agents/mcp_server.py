@@ -30,7 +30,7 @@ from mcp_types import (
 from gateway import bounds
 from gateway.agents.requests import AgentRequest, Routes, decoded, error_in, payment_header
 from gateway.api import invoke
-from gateway.asgi import Message, refused_response
+from gateway.asgi import Message
 from gateway.call.idempotency import StoredResponse
 from gateway.errors import Refusal
 from gateway.payment import x402
@@ -155,7 +155,7 @@ async def _call_tool(context: Context, params: CallToolRequestParams) -> CallToo
     try:
         return await use(routes, dict(params.arguments or {}), dict(params.meta or {}))
     except TollwayError as error:
-        return _result(refused_response(await routes.gateway.explain(error)))
+        return _result(routes.client.refusal(await routes.gateway.explain(error)))
 
 
 async def _find_models(routes: Routes, said: Arguments, meta: Arguments) -> CallToolResult:

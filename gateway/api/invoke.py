@@ -13,7 +13,7 @@ from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.metering import openai
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, Ask, written
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask, written
 from gateway.workflow import steps
 from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
@@ -26,6 +26,7 @@ WHOLE: Mapping[str, tuple[str, tuple[type, ...]]] = {
     CHAT: ("messages", (list,)),
     COMPLETIONS: ("prompt", (str, list)),
     EMBEDDINGS: ("input", (str, list)),
+    RERANK: ("documents", (list,)),
 }
 """What each OpenAI route cannot do without, and its types."""
 

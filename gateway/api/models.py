@@ -83,7 +83,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
         "object": "model",
         "created": entry.published_at // 1000,
         "cid": cid(entry.id),
-        "version": (entry.capsule if isinstance(entry, CapsuleEntry) else entry.model).document["version"],
+        "version": entry.version,
         "ready": not why,
     }
     if isinstance(entry, CapsuleEntry):

@@ -16,9 +16,9 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke, models
-from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS
+from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS, TEXT_ERRORS
 from gateway.api.schemas.openapi import PAID as PAID_WAYS
-from gateway.asgi import Client, Message, refused_response, too_large
+from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
@@ -34,7 +34,7 @@ from gateway.dialects.translation import PAID, TranslatedClient
 from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, RERANK, Ask
 from gateway.payment import x402
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
@@ -50,7 +50,7 @@ from ledger.store.receipts.receipts import Signed
 log = logging.getLogger("tollway.calls")
 router = APIRouter(tags=["calls"])
 
-OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
+OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS, RERANK))
 NAMED_PATHS = OPENAI | PAID | {invoke.PATH}
 """Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
@@ -94,14 +94,14 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
     except ClientLeft:
-        response, end = refused_response(Refusal(499, "client_left", "the client has left")), "released"
+        response, end = client.refusal(Refusal(499, "client_left", "the client has left")), "released"
     except TollwayError as error:
         refused = await gateway.explain(error)
-        response, end, code = refused_response(refused), "refused", refused.code
+        response, end, code = client.refusal(refused), "refused", refused.code
     except Exception:
-        log.exception("call_broke")
+        log.exception("call_broke", extra={"request": client.request_id})
         broken = internal()
-        response, end, code = refused_response(broken), "refused", broken.code
+        response, end, code = client.refusal(broken), "refused", broken.code
     finally:
         gateway.open_calls -= client.is_open_call
     if code and client.model is not None:
@@ -132,6 +132,8 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         settled = [x402.settled(gateway, payment)]
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
+        if caller.limited:
+            client.more_headers += gateway.authenticator.rate_headers(caller)
         _open(gateway, client)
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
     realm = realm_named(headers, caller.key)
@@ -164,6 +166,8 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
     headers = client.headers
     with gateway.unpaid_bodies.place(client.sender.address):
         body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
+    if b"content-encoding" in headers:
+        body = client.unpacked(body, bounds.UNPAID_BODY_BYTES)
     catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
         ask = _read(catalog, path, headers, body, client)
@@ -277,7 +281,7 @@ def _read(
         return openai.read(path, body)
     if path == invoke.PATH:
         return invoke.read(catalog, body)
-    model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
+    model = catalog.versioned(path[len(INFER_HEAD) : -len(INFER_TAIL)])
     return inference_v2.read(model, body, headers.get(b"inference-header-content-length"))
 
 
@@ -329,6 +333,8 @@ SENT_AGAIN = (
     " 409 `answer_not_kept`, with the receipt, when the answer is not kept any more; 409 `idempotency_mismatch` if the"
     " request is another one. A call that was not charged is made."
 )
+DOCUMENTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
+TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 TEXT, OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
 MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
 OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "minimum": 0, "maximum": 2**31}}
@@ -349,6 +355,15 @@ ANSWERED: dict[int | str, dict[str, Any]] = {
     }
 }
 
+TENSORS: dict[int | str, dict[str, Any]] = {
+    200: {
+        **ANSWERED[200],
+        "description": "JSON, or with `Inference-Header-Content-Length` binary tensors after it.",
+        "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {"schema": {}}},
+    },
+    **TEXT_ERRORS,
+}
+
 
 async def _starting() -> None:
     raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
@@ -357,6 +372,13 @@ async def _starting() -> None:
 def _describe(path: str, name: str, description: str, required: dict[str, Any], **optional: Any) -> None:
     """Show a paid route in the OpenAPI document."""
     _show(path, name, description + SENT_AGAIN, required, optional)
+
+
+def _errors(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a path answers otherwise than others."""
+    if path.startswith(INFER_HEAD):
+        return TENSORS
+    return MESSAGE_ERRORS if path.startswith(messages.PATH) else {}
 
 
 def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
@@ -372,13 +394,14 @@ def _show(path: str, name: str, description: str, required: dict[str, Any], opti
         name=name,
         description=description,
         openapi_extra=extra,
-        responses=ANSWERED | (MESSAGE_ERRORS if path.startswith(messages.PATH) else {}),
+        responses=ANSWERED | _errors(path),
     )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
-_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXT})
-_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXT})
+_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXTS}, **OPTIONS)
+_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXTS})
+_describe(RERANK, "rerank", "Documents by their relevance.", {"model": MODEL, "query": TEXT, "documents": DOCUMENTS})
 _describe(
     responses.PATH,
     "responses",

@@ -250,9 +250,16 @@ class Call(msgspec.Struct):
 
 def find_route(gateway: Gateway, catalog: Catalog, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
     """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
-    if not protocols.takes(entry.protocols, ask.protocol):
+    is_known = entry.model.kind == "weights"  # nodes compare a document with their files, and not with a server
+    if ask.protocol not in entry.protocols and (is_known or not protocols.takes(entry.protocols, ask.protocol)):
         spoken = protocols.listed(entry.protocols)
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
+    needed = openai.needed_features(ask)
+    if needed and entry.features is not None:
+        for name, feature in needed.items():
+            if feature not in entry.features:
+                message = f"{entry.name} cannot do this: its document declares no {feature}"
+                raise Refusal(400, "unsupported_parameter", message, param=name)
     settings = gateway.settings
     limit = ask.limit
     if limit is None:
@@ -423,10 +430,10 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
     except BaseException:
         reply.cancel()
         raise
-    answers.check_status(reply, body)
+    answers.check_status(call.ask.path, reply, body)
     took_ms = steady_ms() - started
     meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
-    metered = await answers.whole(meters, call.ask, reply, body, took_ms)
+    metered, body = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token
     if call.ask.path != INFER and metered.text_tokens > most:
         body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached

@@ -22,7 +22,7 @@ from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import openai
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, Ask
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask
 from gateway.payment.billing import Billing, most_units
 from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import TollwayError
@@ -41,6 +41,7 @@ PROBES: Mapping[str, Mapping[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
     COMPLETIONS: {"prompt": "Hello", "max_tokens": 1},
     EMBEDDINGS: {"input": "Hello"},
+    RERANK: {"query": "Hello", "documents": ["Hello"]},
 }
 MOST_ELEMENTS = 4_096
 """The largest tensor that a probe fills."""
@@ -137,9 +138,9 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
 
 
 def ask_of(entry: ModelEntry) -> Ask:
-    """A probe of a model, by an interface of its document: one token of chat or of a text, one embedding, or tensors
-    that fit the declared inputs. Whether a model can use those is not declared, so a refusal of them, or an error, says
-    only that the node is there.
+    """A probe of a model, by an interface of its document: one token of chat or of a text, one embedding, one document,
+    or tensors that fit the declared inputs. Whether a model can use those is not declared, so a refusal of them, or an
+    error, says only that the node is there.
     """
     for path, said in PROBES.items():
         if PROTOCOLS[path] in entry.protocols:

@@ -11,6 +11,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable
 
+import msgspec
 import orjson
 
 from gateway import bounds
@@ -105,9 +106,10 @@ class _Streaming:
         counted = gateway.tokenizers.of(candidate.subject) is not None
         by_byte = Meter.byte in candidate.tariff.metered
         most_bytes = call.most.byte - len(call.ask.body) if by_byte else sys.maxsize
-        self.accumulator = StreamAccumulator(
-            call.ask, call.billing.salt, call.most.output_token, most_bytes, keep_text=counted
-        )
+        ask = call.ask
+        if ask is not request.ask:  # a workflow's last step, whose answer is the workflow's
+            ask = msgspec.structs.replace(ask, model=request.ask.model)
+        self.accumulator = StreamAccumulator(ask, call.billing.salt, call.most.output_token, most_bytes, counted)
         self.started = steady_ms()
         self.first_byte_ms = self.first_token_ms = 0
         """Until its first token, since this node was asked, and since the request arrived."""
@@ -124,7 +126,7 @@ class _Streaming:
         self.client.presence.stop = self._leave
         try:
             if not 200 <= reply.status < 300:
-                answers.check_status(reply, await reply.body(bounds.ANSWER_BYTES))
+                answers.check_status(self.call.ask.path, reply, await reply.body(bounds.ANSWER_BYTES))
             self.chunks = reply.chunks()
             while self.accumulator.state is StreamState.silent:
                 chunk = await anext(self.chunks, None)

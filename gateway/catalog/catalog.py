@@ -68,6 +68,16 @@ class ModelEntry:
     def id(self) -> Digest:
         return self.model.id
 
+    @property
+    def version(self) -> str:
+        return str(self.model.document["version"])
+
+    @property
+    def features(self) -> frozenset[str] | None:
+        """What it can do, as its document declares it; None when that says nothing of it."""
+        rows = [row["features"] for row in self.model.document["capabilities"] if "features" in row]
+        return frozenset(name for row in rows for name in row) if rows else None
+
 
 @dataclass(frozen=True, slots=True)
 class CapsuleEntry:
@@ -89,6 +99,10 @@ class CapsuleEntry:
     @property
     def id(self) -> Digest:
         return self.capsule.id
+
+    @property
+    def version(self) -> str:
+        return str(self.capsule.document["version"])
 
 
 Entry = ModelEntry | CapsuleEntry
@@ -122,6 +136,13 @@ class Catalog:
             return entry
         bounds.check_model_name(name)
         raise UnknownModel(self, name)
+
+    def versioned(self, text: str) -> str:
+        """The name of a model that a path names `NAME/versions/VERSION`, or by its name alone."""
+        name, named, version = text.rpartition("/versions/")
+        if not named:
+            return text
+        return name if self.find(name).version == version else f"{name}@{version}"
 
     def nearest(self, name: str) -> list[str]:
         """Up to three names like this one. It takes long: not on the event loop."""

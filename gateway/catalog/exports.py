@@ -87,6 +87,7 @@ _PRICED = {
 UNKNOWN_PRICE = "-1"
 """What OpenRouter itself says where the price is known after the call only."""
 _PARAMETERS = {"tools": ("tools", "tool_choice"), "json": ("response_format",), "reasoning": ("reasoning",)}
+_PARAMETERS |= {"logprobs": ("logprobs", "top_logprobs")}
 
 
 def openrouter(one: Published) -> Json:

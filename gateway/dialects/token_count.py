@@ -4,7 +4,7 @@ It stands alone because it is neither a paid call nor a body that FastAPI may re
 """
 
 from gateway import bounds
-from gateway.asgi import Message, refused_response
+from gateway.asgi import Message
 from gateway.call.idempotency import JSON, StoredResponse
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.catalog.realms import realm_named
@@ -23,7 +23,7 @@ async def serve(gateway: Gateway, client: TranslatedClient) -> None:
     try:
         response = StoredResponse(200, JSON, written({"input_tokens": await _count(gateway, client)}))
     except TollwayError as error:
-        response = refused_response(await gateway.explain(error))
+        response = client.refusal(await gateway.explain(error))
     await client.answer(response)
 
 

@@ -14,14 +14,18 @@ from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+RERANK = "/v1/rerank"
 INFER = "/v2/models/{model}/infer"
 PROTOCOLS = {
     CHAT: Protocol.chat,
     COMPLETIONS: Protocol.completions,
     EMBEDDINGS: Protocol.embeddings,
+    RERANK: Protocol.rerank,
     INFER: Protocol.tensors,
 }
 """The protocol of each route."""
+READ_ONLY = frozenset((EMBEDDINGS, RERANK))
+"""Paths whose answers hold no generated text: only what is read is metered."""
 LIMITS = ("max_tokens", "max_completion_tokens")
 """The names of the output limit. An offer says which its node reads; the other one never reaches it."""
 
@@ -107,7 +111,7 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if self.path == INFER:
             return self.body
         written: dict[str, bytes | msgspec.Raw] = {**self.fields, "model": orjson.dumps(served_as)}
-        if self.path != EMBEDDINGS:
+        if self.path not in READ_ONLY:
             for name in LIMITS:
                 written.pop(name, None)
             written[limit_name] = b"%d" % limit

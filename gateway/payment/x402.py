@@ -147,7 +147,6 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int, body: Mappin
     }
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
-    refused.headers.append((b"access-control-expose-headers", b"PAYMENT-REQUIRED, PAYMENT-RESPONSE"))
     return refused
 
 

@@ -15,7 +15,6 @@ from typing import Any, Self
 
 import orjson
 
-from gateway.asgi import refused_response
 from gateway.call.call import Request, late
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
@@ -193,7 +192,7 @@ class _Completion:
                 raise
             left = Refusal(409, "client_abort", "the client left before the end: it paid for the steps that served")
             left.headers += receipt_headers(*signed)
-            return refused_response(left), signed
+            return self.request.client.refusal(left), signed
 
     async def _answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         execution, ask = self.execution, self.request.ask
@@ -289,7 +288,7 @@ class _Completion:
         with suppress(Rejected):  # it is charged: then the reason is told without what JSON cannot have
             refused.facts["partial"] = orjson.Fragment(written(partial))
         refused.headers += [*receipt_headers(*signed), *self.request.extra_headers]
-        return refused_response(refused), signed
+        return self.request.client.refusal(refused), signed
 
     async def _charge_failure(self) -> tuple[Signed, ...]:
         """Charge what a failed workflow served: to the weaver's bond, if it promises all or nothing and pays for this
@@ -313,7 +312,7 @@ class _Completion:
             "id": "chatcmpl-" + billing.call_id.hex()[:32],
             "object": "chat.completion",
             "created": billing.started // 1000,
-            "model": self.plan.entry.name,
+            "model": self.request.ask.model,
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {
                 "prompt_tokens": units.input_token,

@@ -13,7 +13,7 @@ from gateway import bounds
 from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, LIMITS, Ask, written
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, LIMITS, RERANK, Ask, written
 from gateway.workflow.plan import PlannedStep, embeds, speaks
 from ledger.core.catalog import tensors
 from ledger.core.catalog.capsules import Capsule
@@ -59,8 +59,9 @@ def _written(path: str, body: dict[str, Any], limit: int, *, include_usage: bool
 
 
 def output(path: str, body: bytes) -> Any:
-    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; or an
-    answer with its text as `content`. Rejected when the answer is none of these, or too much to be decoded whole.
+    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; `results` of
+    a reranking; or an answer with its text as `content`. Rejected when the answer is none of these, or too much to be
+    decoded whole.
     """
     try:
         bounds.check_whole(body)
@@ -73,6 +74,8 @@ def output(path: str, body: bytes) -> Any:
         if path == EMBEDDINGS:
             rows = [row["embedding"] for row in answer["data"]]
             return {"embedding": rows[0], "embeddings": rows}
+        if path == RERANK:
+            return {"results": answer["results"]}
         choice = answer["choices"][0]
         return {**answer, "content": (choice["text"] if path == COMPLETIONS else choice["message"]["content"]) or ""}
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:

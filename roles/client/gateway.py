@@ -127,8 +127,8 @@ def segment(text: str) -> str:
 def refusal(status: int, body: Mapping[str, Json]) -> Rejected | Unavailable:
     """The error in a gateway's answer: Unavailable from status 500 on, Rejected below."""
     said = body.get("error") or body.get("detail") or body or f"the gateway answered {status}"
-    known = ("message", "status")
-    facts = {name: value for name, value in said.items() if name not in known} if isinstance(said, dict) else {}
+    known = said if isinstance(said, dict) else body  # in the Open Inference Protocol they stand beside the text
+    facts = {name: value for name, value in known.items() if name not in ("message", "error", "detail", "status")}
     message = said.get("message", f"the gateway answered {status}") if isinstance(said, dict) else str(said)
     return (Unavailable if status >= 500 else Rejected)(message, status=status, **facts)
 

@@ -5,11 +5,15 @@ The numbers stand here as GATEWAY has them; no test reads them from the code. Wh
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -40,7 +44,7 @@ from tests.attacks.strangers import (
 from tests.gateway.nodes import Asked, Node, Wire, answering, piece
 from tests.gateway.nodes import chat as a_chat
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import Running, World, a_signer
+from tests.gateway.world import Running, World, a_signer, code_of
 
 KIB, MIB = 2**10, 2**20
 PATH = "/v1/chat/completions"
@@ -398,12 +402,12 @@ def test_a_client_that_does_not_read_its_answer_is_gone_after_60_seconds(
 def test_a_models_name_has_128_characters(gateway: Running, key: str) -> None:
     near = "@acme/" + "c" * 122
     answer = gateway.chat(key, near)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert (answer.status_code, code_of(answer.json())) == (404, "model_not_found")
     assert gateway.chat(key, "@acme/chut").json()["error"]["nearest"] == ["@acme/chat"]
     with others_served(gateway):
         for name in (near + "c", "@acme/chat" * 100_000):
             answer = gateway.chat(key, name)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+            assert (answer.status_code, code_of(answer.json())) == (400, "invalid_request")
             assert len(answer.content) < 300, "it is not repeated"
         for path in ("/v1/models/", "/v2/models/"):
             answer = gateway.http.get(path + near + "c")
@@ -551,6 +555,34 @@ def test_a_body_has_40_000_strings(gateway: Running, key: str) -> None:
             rows = (*known, *(f'"{number:x}":0' for number in range(more)))
             answer = gateway.http.post(PATH, content=f"{{{','.join(rows)}}}", headers=headers)
             assert answer.status_code == status, answer.text[:300]
+
+
+# A packed body
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_packed_body_holds_256_kib_or_32_times_its_own(
+    gateway: Running, key: str, pack: Callable[[bytes], bytes]
+) -> None:
+    headers = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
+    shown = {"Authorization": f"Bearer {key}"}
+
+    def call(body: bytes, **more: str) -> httpx.Response:
+        return gateway.http.post(PATH, content=body, headers={**headers, **more})
+
+    def padded(size: int) -> bytes:
+        return chat_body().ljust(size, b" ")
+
+    assert call(pack(padded(256 * KIB)), **shown).status_code == 200
+    with others_served(gateway):
+        for size in (256 * KIB + 1, 19 * MIB):
+            answer = call(pack(padded(size)), **shown)
+            assert (answer.status_code, code_of(answer.json())) == (413, "body_too_large")
+    noise = json.dumps({"model": "@acme/chat", "messages": [{"role": "user", "content": os.urandom(300 * KIB).hex()}]})
+    assert call(pack(noise.encode()), **shown).status_code == 200, "what is no bomb may be longer"
+    for odd in (pack(chat_body())[:-3], pack(chat_body()) + b"x", b"", chat_body()):
+        answer = call(odd, **shown)
+        assert (answer.status_code, code_of(answer.json())) == (400, "invalid_encoding"), odd
+    unknown = call(chat_body(), **{**shown, "Content-Encoding": "br"})
+    assert (unknown.status_code, code_of(unknown.json())) == (415, "unknown_encoding")
 
 
 def test_an_answer_in_another_protocol_has_1024_calls_of_functions() -> None:

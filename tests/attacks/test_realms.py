@@ -119,10 +119,13 @@ class Asker:
                 f"near {name}": self.post("/v1/chat/completions", chat, **{"Tollway-Tiers": "enterprise"}),
                 f"completion {name}": self.post("/v1/completions", {"model": name, "prompt": "hi"}),
                 f"embeddings {name}": self.post("/v1/embeddings", {"model": name, "input": "hi"}),
+                f"rerank {name}": self.post("/v1/rerank", {"model": name, "query": "hi", "documents": ["ho"]}),
                 f"invoke {name}": self.post("/v1/invoke", {"model": name, "input": {"messages": messages}}),
                 f"infer {name}": self.post(f"/v2/models/{name}/infer", {"inputs": []}),
                 f"quote {name}": self.post("/v1/quote", {"model": name}),
                 f"model {name}": self.get(f"/v1/models/{name}"),
+                f"infer version {name}": self.post(f"/v2/models/{name}/versions/1.0.0/infer", {"inputs": []}),
+                f"version {name}": self.get(f"/v2/models/{name}/versions/1.0.0"),
                 f"metadata {name}": self.get(f"/v2/models/{name}"),
                 f"ready {name}": self.get(f"/v2/models/{name}/ready"),
             } | {f"{one} of {name}": self.get(f"/v1/models/{name}/exports/{one.value}") for one in Format}

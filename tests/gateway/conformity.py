@@ -13,6 +13,8 @@ from gateway.app import api_routes
 from gateway.lifespan import Running
 
 JSON = "application/json"
+OPEN = ("Failure", "FailedTensors")
+"""What may have facts besides."""
 
 
 def check(response: httpx.Response) -> None:
@@ -61,6 +63,6 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     shut = {name: closed(one) for name, one in schema.items()}
-    if "properties" in shut and shut.get("additionalProperties") is True and shut.get("title") != "Failure":
+    if "properties" in shut and shut.get("additionalProperties") is True and shut.get("title") not in OPEN:
         shut["additionalProperties"] = False
     return shut

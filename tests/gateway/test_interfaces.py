@@ -146,7 +146,7 @@ def test_a_server_is_sold_by_the_protocol_that_was_said(protocol: Protocol) -> N
 @pytest.mark.parametrize("protocol", sorted({*CALLABLE} - {Protocol.chat, Protocol.tensors}))
 def test_a_node_promises_no_route_that_it_has_not(protocol: str) -> None:
     tensor = Tensor("text", "BYTES", (1,))
-    own = Described([tensor], [tensor], converses=True, task="text-generation", card={})
+    own = Described([tensor], [tensor], speaks=frozenset((Protocol.chat,)), task="text-generation", card={})
     described.check(own, own.interfaces)
     with pytest.raises(Rejected, match=f"speaks {protocol}, and a node serves it by oip/2, openai.chat/1|oip/2"):
         described.check(own, [{"protocol": protocol}])

@@ -88,7 +88,7 @@ def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signe
     row = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
     usage = {"prompt_tokens": 6, "total_tokens": 6}
     behave = answering({"object": "list", "model": "m", "data": [row], "usage": usage})
-    place = loom.talker("place", behave, ask={"input_token": "1000000"})
+    place = loom.talker("place", behave, ask={"input_token": "1000000"}, protocol="openai.embeddings/1")
     loom.capsule(
         pinned("place", place, {"input": LAST, "max_tokens": 99}),
         output={"content": "$steps.place.output.embedding"},

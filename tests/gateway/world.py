@@ -92,14 +92,15 @@ def epoch_now() -> int:
 
 
 def a_model(name: str = "@acme/chat", protocol: str = "openai.chat/1", **more: Any) -> dict[str, Any]:
-    """A model document of the maker."""
-    interface: dict[str, Any] = {"protocol": protocol}
-    if protocol == "oip/2":
-        interface |= {
-            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
-            "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1]}],
-        }
-    task = "text-generation" if protocol == "openai.chat/1" else "text-classification"
+    """A model document of the maker. It may speak several protocols, with spaces between them."""
+    interfaces: list[dict[str, Any]] = [{"protocol": one} for one in protocol.split()]
+    for interface in interfaces:
+        if interface["protocol"] == "oip/2":
+            interface |= {
+                "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
+                "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1]}],
+            }
+    task = "text-generation" if "openai.chat/1" in protocol else "text-classification"
     modes = {"input_modes": ["text/plain"], "output_modes": ["text/plain"]}
     return {
         "schema": "tollway/model/1",
@@ -109,7 +110,7 @@ def a_model(name: str = "@acme/chat", protocol: str = "openai.chat/1", **more: A
         "owner": did(0, MAKER.address),
         "lineage": [],
         "capabilities": [{"task": task, "skill": task, "languages": ["en"], **modes}],
-        "interfaces": [interface],
+        "interfaces": interfaces,
         "execution": {"runtime": "test", "determinism": "none"},
         "meters": ["call", "input_token", "output_token"],
         **more,
@@ -392,4 +393,10 @@ def events_of(body: str) -> list[Any]:
     return [row if row == "[DONE]" else json.loads(row) for row in rows]
 
 
-__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "events_of"]
+def code_of(said: Any) -> str:
+    """The code of an error: of OpenAI's object, or beside the text of the Open Inference Protocol."""
+    error = said["error"]
+    return str(said["code"] if isinstance(error, str) else error["code"])
+
+
+__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "code_of", "events_of"]

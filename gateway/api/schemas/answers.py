@@ -60,6 +60,16 @@ class Failed(Answer):
     """Where Anthropic's clients ask: error."""
 
 
+class FailedTensors(Answer):
+    """The same in the Open Inference Protocol: the message is a text, and the rest may stand beside it."""
+
+    error: str
+    message: str = ""
+    type: str = ""
+    code: str | int | None = None
+    param: str | None = None
+
+
 class FailedMessage(Failed):
     """The same as Anthropic's clients read it."""
 

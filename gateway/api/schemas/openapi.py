@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from gateway.api import dependencies
-from gateway.api.schemas.answers import Answer, Failed, FailedMessage
+from gateway.api.schemas.answers import Answer, Failed, FailedMessage, FailedTensors
 from ledger.core.values import documents
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -17,6 +17,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": Failed, "description": "Not possible now, or a fault of the gateway or of a node."},
 }
 MESSAGE_ERRORS = {status: {**said, "model": FailedMessage} for status, said in ERRORS.items()}
+
+TEXT_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {**said, "model": FailedTensors} for status, said in ERRORS.items()
+}
+"""Those of the Open Inference Protocol, whose clients read a text."""
 
 
 class Typed(APIRoute):
@@ -116,7 +121,7 @@ def describe(app: FastAPI, routes: Iterable[BaseRoute], ways: Mapping[str, tuple
         document = made()
         document.setdefault("components", {})["securitySchemes"] = SCHEMES
         for route in routes:
-            if isinstance(route, APIRoute):
+            if isinstance(route, APIRoute) and route.include_in_schema:
                 known = ways.get(route.path_format) or _ways(route.dependant)
                 for method in route.methods or ():
                     document["paths"][route.path_format][method.lower()]["security"] = list(known)

@@ -13,11 +13,12 @@ class Protocol(StrEnum):
     chat = "openai.chat/1"
     completions = "openai.completions/1"
     embeddings = "openai.embeddings/1"
+    rerank = "rerank/1"
     responses = "openresponses/1"
     tensors = "oip/2"
 
 
-CALLABLE = (Protocol.chat, Protocol.completions, Protocol.embeddings, Protocol.tensors)
+CALLABLE = (Protocol.chat, Protocol.completions, Protocol.embeddings, Protocol.rerank, Protocol.tensors)
 """Those that gateways have a route for."""
 OPENAI = frozenset((Protocol.chat, Protocol.completions, Protocol.embeddings))
 

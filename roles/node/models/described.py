@@ -26,7 +26,8 @@ class Described:
 
     inputs: list[Tensor]
     outputs: list[Tensor]
-    converses: bool
+    speaks: frozenset[Protocol]
+    """The protocols that it speaks besides tensors."""
     task: str
     card: Document
 
@@ -34,13 +35,16 @@ class Described:
     def interfaces(self) -> list[Document]:
         """Every interface by which it can be called."""
         sides = {"inputs": self.inputs, "outputs": self.outputs}
-        declared = {side: [one.document for one in some] for side, some in sides.items()}
-        return [{"protocol": Protocol.tensors, **declared}, *([{"protocol": Protocol.chat}] if self.converses else [])]
+        inference = {
+            "protocol": Protocol.tensors,
+            **{side: [one.document for one in some] for side, some in sides.items()},
+        }
+        return [inference, *({"protocol": protocol} for protocol in sorted(self.speaks))]
 
     @property
     def input_mode(self) -> str:
         """The media type that a caller has at hand."""
-        return MODES.get(self.task.partition("-")[0], MODES["text" if self.converses else "tabular"])
+        return MODES.get(self.task.partition("-")[0], MODES["text" if Protocol.chat in self.speaks else "tabular"])
 
     def __str__(self) -> str:
         taken, given = ("; ".join(map(str, some)) for some in (self.inputs, self.outputs))
@@ -64,7 +68,7 @@ def of(model: Model) -> Described:
         if not 1 <= len(some) <= MAX_TENSORS:
             raise Rejected(f"{model.name} has {len(some)} {what}s: a model that can be called has 1 to {MAX_TENSORS}")
     task = TASKS.get(str(model.about.get("kind"))) or tensors.task_of(inputs, outputs)
-    return Described(inputs, outputs, model.converses, task, dict(model.about.get("card") or {}))
+    return Described(inputs, outputs, model.speaks, task, dict(model.about.get("card") or {}))
 
 
 def check(described: Described, interfaces: Sequence[Document]) -> None:
@@ -72,6 +76,6 @@ def check(described: Described, interfaces: Sequence[Document]) -> None:
     for promised in interfaces:
         if promised["protocol"] == Protocol.tensors:
             tensors.check_promise(promised, described.inputs, described.outputs)
-        elif promised["protocol"] != Protocol.chat or not described.converses:
+        elif promised["protocol"] not in described.speaks:
             speaks = protocols.listed(one["protocol"] for one in described.interfaces)
             raise Rejected(f"its document says that it speaks {promised['protocol']}, and a node serves it by {speaks}")

@@ -26,6 +26,9 @@ from roles.node.models.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20
 """Of a whole answer, or of all events of a stream."""
+HEADER_LENGTH = "Inference-Header-Content-Length"
+WITHOUT_OUTPUT = frozenset(("/v1/embeddings", "/v1/rerank"))
+"""Paths whose answers hold nothing that was generated."""
 MAX_EVENT_BYTES = 1 << 20
 MAX_WAIT_SECONDS = 3_600
 TOLLWAY_KEY = "tw_"
@@ -67,11 +70,30 @@ class UpstreamFailed(Unavailable):
 
 
 class Refused(Rejected):
-    """The server refused the caller's request. Its status and text are passed on."""
+    """The server refused the caller's request. Its status, and what it says in OpenAI's shape or as a text, are passed
+    on.
+    """
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message, upstream_status=status, code="upstream_refused")
+    def __init__(self, status: int, words: str) -> None:
+        said = _error_in(words)
+        known = {name: str(said[name]) for name in ("code", "type", "param") if said.get(name)}
+        message = str(said.get("message") or f"the upstream refused the request: {words}")
+        super().__init__(message, **{"code": "upstream_refused", "upstream_status": status, **known})
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A body of the Open Inference Protocol: JSON, and after `length` bytes of it binary tensors, if there are any."""
+
+    body: bytes
+    length: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        if self.length is None:
+            return {"Content-Type": "application/json"}
+        return {"Content-Type": "application/octet-stream", HEADER_LENGTH: self.length}
 
 
 class Resold:
@@ -80,19 +102,18 @@ class Resold:
     def __init__(self, upstream: Upstream, http: aiohttp.ClientSession) -> None:
         self.upstream, self._http = upstream, http
 
-    async def chat(self, body: bytes, talk: Talk, parent: str | None = None) -> bytes:
-        """A plain chat completion, as the server wrote it."""
-        async with self._call("/v1/chat/completions", self._named(body), parent) as answer:
+    async def whole(self, path: str, body: bytes, talk: Talk, parent: str | None = None) -> bytes:
+        """A whole answer to a request of an OpenAI path, as the server wrote it."""
+        async with self._call(path, self._named(body), parent) as answer:
             raw = await _whole(answer)
-        said = _object(raw)
-        self._count(said.get("usage"), talk)
+        self._count(_object(raw).get("usage"), talk, path)
         return raw
 
-    async def chat_events(self, body: bytes, talk: Talk, parent: str | None = None) -> AsyncIterator[bytes]:
+    async def events(self, path: str, body: bytes, talk: Talk, parent: str | None = None) -> AsyncIterator[bytes]:
         """The events of a stream. The event that carries only usage is left out and booked in `talk`."""
         asked = self._named(body) | {"stream_options": {"include_usage": True}}
         counted, left = False, MAX_ANSWER_BYTES
-        async with self._call("/v1/chat/completions", asked, parent) as answer:
+        async with self._call(path, asked, parent) as answer:
             async for line in _lines(answer):
                 left -= len(line)
                 if left < 0:
@@ -106,16 +127,17 @@ class Resold:
                     return
                 event = _object(data)
                 if event.get("usage"):
-                    self._count(event["usage"], talk)
+                    self._count(event["usage"], talk, path)
                     counted = True
                     if not event.get("choices"):
                         continue
                 yield data
         raise UpstreamFailed("the upstream's stream broke off before its end")
 
-    async def infer(self, body: bytes, parent: str | None = None) -> bytes:
-        async with self._call(f"/v2/models/{segment(self.upstream.model)}/infer", _request(body), parent) as answer:
-            return await _whole(answer)
+    async def infer(self, sent: Packed, parent: str | None = None) -> Packed:
+        """An inference, with or without binary tensors, as the server wrote it."""
+        async with self._call(f"/v2/models/{segment(self.upstream.model)}/infer", sent, parent) as answer:
+            return Packed(await _whole(answer), answer.headers.get(HEADER_LENGTH))
 
     async def metadata(self) -> dict[str, object]:
         """The server's Open Inference Protocol metadata of the model."""
@@ -128,18 +150,19 @@ class Resold:
 
     @asynccontextmanager
     async def _call(
-        self, path: str, body: Mapping[str, object], parent: str | None
+        self, path: str, body: Mapping[str, object] | Packed, parent: str | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response to a POST, if its status is good. Refused if the request is at fault, Busy or Unavailable if the
         server says so, else UpstreamFailed. A key of another account than the node's may not name `parent`: without it.
         """
         url, reached = self.upstream.root + path, False
+        packed = body if isinstance(body, Packed) else Packed(orjson.dumps(body))
         for said in (parent, None) if parent else (None,):
             try:
-                headers = self.upstream.headers(said)
+                headers = self.upstream.headers(said) | packed.headers
                 asking = self._http.post(
                     url,
-                    data=orjson.dumps(body),
+                    data=packed.body,
                     headers=headers,
                     allow_redirects=False,
                     read_bufsize=MAX_EVENT_BYTES // 2,
@@ -162,14 +185,19 @@ class Resold:
             busy = Busy if answer.status == 429 else Unavailable
             raise busy(f"the upstream answered {answer.status}", retry_after=_seconds(answer))
         if 400 <= answer.status < 500 and answer.status not in OURS:
-            raise Refused(answer.status, f"the upstream refused the request: {words}")
+            raise Refused(answer.status, words)
         raise UpstreamFailed(f"the upstream answered {answer.status}")
 
-    def _count(self, usage: object, talk: Talk) -> None:
-        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
-        if len(tokens) != 2 or not all(type(count) is int and count >= 0 for count in tokens):
+    def _count(self, usage: object, talk: Talk, path: str) -> None:
+        """Book the usage of an answer, which may be absent where only documents were compared."""
+        said = usage if isinstance(usage, dict) else {}
+        if path == "/v1/rerank" and not said:
+            return
+        read = said.get("prompt_tokens", said.get("total_tokens") if path in WITHOUT_OUTPUT else None)
+        tokens = [read, 0 if path in WITHOUT_OUTPUT else said.get("completion_tokens")]
+        if not all(type(count) is int and count >= 0 for count in tokens):
             raise UpstreamFailed("the upstream does not report its usage, so it cannot be sold by the token")
-        talk.prompt_tokens, talk.completion_tokens = int(tokens[0] or 0), int(tokens[1] or 0)
+        talk.prompt_tokens, talk.completion_tokens, talk.reported = int(tokens[0] or 0), int(tokens[1] or 0), said
 
 
 def _seconds(answer: aiohttp.ClientResponse) -> int:
@@ -193,6 +221,16 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     if len(raw) > MAX_ANSWER_BYTES:
         raise UpstreamFailed(f"the upstream's answer is longer than {MAX_ANSWER_BYTES} bytes")
     return raw
+
+
+def _error_in(words: str) -> dict[str, object]:
+    """The error that a server's answer is, or names; an empty one if it is none."""
+    try:
+        said = orjson.loads(words)
+    except orjson.JSONDecodeError:
+        return {}
+    error = said.get("error", said) if isinstance(said, dict) else {}
+    return error if isinstance(error, dict) else {"message": error}
 
 
 def _request(body: bytes) -> dict[str, object]:

@@ -53,7 +53,7 @@ def test_a_sold_node_answers_like_the_node_itself(node: RunningNode) -> None:
         assert answer.json()["outputs"][0]["data"] == ["joy"]
         assert json.loads(answer.headers["tollway-usage"])["call"] == 1
         refused = httpx.post(f"{seller.url}/v1/chat/completions", json=ASK | {"max_tokens": 0})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "upstream_refused")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
     finally:
         assert seller.stop() == 0
 
@@ -114,6 +114,65 @@ async def test_an_upstream_refusal_is_the_callers_only_when_it_is_their_fault(st
         assert answer.status == expected
         assert answer.headers.get("Retry-After") == ("7" if expected in (429, 503) else None)
         assert "secret-key" not in await answer.text()
+
+
+async def test_an_upstream_refusal_keeps_its_words_code_and_parameter() -> None:
+    said = {"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded", "param": "x"}
+    async with selling(lambda _: web.json_response({"error": said}, status=400), []) as client:
+        answer = await client.post("/v1/chat/completions", json=ASK)
+        assert (answer.status, (await answer.json())["error"]) == (400, {**said, "upstream_status": 400})
+    async with selling(lambda _: web.Response(text="no", status=400), []) as client:
+        error = (await (await client.post("/v1/chat/completions", json=ASK)).json())["error"]
+        assert (error["message"], error["code"]) == ("the upstream refused the request: no", "upstream_refused")
+
+
+async def test_a_stream_tells_what_its_server_says_of_its_usage() -> None:
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 1,
+        "total_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 1},
+    }
+    last = f'data: {{"choices":[],"usage":{json.dumps(usage)}}}\n\n'
+    async with selling(lambda _: None, [CHUNK, last, "data: [DONE]\n\n"]) as client:
+        raw = await (await client.post("/v1/chat/completions", json=STREAM)).text()
+    said = [json.loads(row[6:]) for row in raw.split("\n\n") if row.startswith("data: {")]
+    assert said[-1]["usage"] == usage
+
+
+async def test_other_interfaces_are_sold_as_they_are() -> None:
+    asked: list[tuple[str, object]] = []
+    answers: dict[str, dict[str, object]] = {
+        "/v1/completions": {"choices": [{"text": "a"}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}},
+        "/v1/embeddings": {"data": [{"embedding": [0.5]}], "usage": {"total_tokens": 3}},
+        "/v1/rerank": {"results": [{"index": 0, "relevance_score": 0.5}]},
+    }
+    bodies: dict[str, dict[str, object]] = {
+        "/v1/completions": {"prompt": [1, 2], "echo": True},
+        "/v1/embeddings": {"input": [[1, 2]], "dimensions": 5},
+        "/v1/rerank": {"query": "a", "documents": [{"text": "b", "more": 1}]},
+    }
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append((request.path, await request.json()))
+        return web.json_response(answers[request.path])
+
+    app = web.Application()
+    app.add_routes([web.post(path, handle) for path in answers])
+    upstream = TestServer(app)
+    await upstream.start_server()
+    async with ClientSession() as http:
+        sold = Resold(Upstream(str(upstream.make_url("/")), "theirs", None), http)
+        async with TestClient(TestServer(application(State(LoadedModels([("mine", sold)]))))) as client:
+            for path, body in bodies.items():
+                answer = await client.post(path, json={"model": "mine", **body})
+                assert (answer.status, await answer.json()) == (200, answers[path])
+                assert asked[-1] == (path, {**body, "model": "theirs"})
+            answers["/v1/embeddings"] = {"data": [{"embedding": [0.5]}]}
+            answer = await client.post("/v1/embeddings", json={"model": "mine", "input": "a"})
+            assert answer.status == 502, "it could not be sold by the token"
+    await upstream.close()
 
 
 async def test_a_cut_stream_ends_with_an_error_and_no_done() -> None:
