@@ -35,14 +35,14 @@ Limit = Annotated[int, Query(ge=1, le=MOST_PRICED, description="the most entries
 async def agent_card(request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """A2A's card of this gateway: its models and workflows are its skills."""
     place = gateway.place(request.headers.get("host", ""), catalog.realm)
-    return dict(exports.gateway_card(_listed(gateway, catalog), place))
+    return dict(exports.gateway_card([one for one in _listed(gateway, catalog) if exports.has_route(one)], place))
 
 
 @router.get("/.well-known/x402")
 async def x402_routes(request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """The routes that take x402, and where the list of what can be paid for is."""
     url = gateway.place(request.headers.get("host", "")).url
-    paths = {shown[0] for shown in map(exports.example, _listed(gateway, catalog)) if shown is not None}
+    paths = {path for path, _ in _examples(gateway, catalog)}
     resources = [] if gateway.private else [url + path for path in sorted(paths)]
     return {"version": 1, "resources": resources, "discovery": f"{url}/discovery/resources", "mcp": f"{url}/mcp"}
 
@@ -102,8 +102,8 @@ async def llms(request: Request, gateway: Here, catalog: Seen) -> str:
 
 
 def _how(one: Published) -> str:
-    shown = exports.example(one)
-    return f"\n  `POST {shown[0]}` `{orjson.dumps(shown[1]).decode()}`" if shown is not None else ""
+    bodies = exports.examples(one).items()
+    return "".join(f"\n  `POST {path}` `{orjson.dumps(body).decode()}`" for path, body in islice(bodies, 1))
 
 
 LLMS = """# Tollway
@@ -129,8 +129,7 @@ def _listed(gateway: Gateway, catalog: Catalog) -> Sequence[Published]:
     ready = [one for one in catalog.by_id.values() if not planning.why_not(scope, one)]
     flows = [one for one in ready if isinstance(one, CapsuleEntry)]
     chosen = [*_most_called(one for one in ready if not isinstance(one, CapsuleEntry)), *_most_called(flows)]
-    shown = (models.published(scope, one, ready=True) for one in chosen)
-    return [one for one in shown if exports.has_route(one)]
+    return [models.published(scope, one, ready=True) for one in chosen]
 
 
 def _most_called(entries: Iterable[Entry]) -> list[Entry]:
@@ -142,4 +141,5 @@ def _most_called(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _examples(gateway: Gateway, catalog: Catalog) -> list[tuple[str, Any]]:
-    return [shown for shown in map(exports.example, _listed(gateway, catalog)) if shown is not None]
+    """A body that calls each, and its route."""
+    return [row for one in _listed(gateway, catalog) for row in islice(exports.examples(one).items(), 1)]

@@ -180,8 +180,7 @@ async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, b
     entry = scope.catalog.find(ask.model)
     route = await _route(scope, entry, ask)
     path, host = quote(path, safe="@/"), headers.get(b"host", b"")
-    shown = exports.example(models.published(scope, entry, ready=True))
-    body = shown[1] if shown is not None and shown[0] == path else {}
+    body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
     return x402.required(scope.gateway, path, host, route.price, body)
 
 

@@ -219,10 +219,20 @@ EXAMPLE_VALUES = 1_000
 """Numbers of an example: who calls models of larger tensors brings an image."""
 
 
-def example(one: Published) -> tuple[str, Json] | None:
-    """A route, and a body with which it is called as it stands; None where such a body would be long."""
-    if one.talks:
-        return "/v1/chat/completions", {"model": one.name, "messages": [{"role": "user", "content": "Hello"}]}
+def examples(one: Published) -> dict[str, Json]:
+    """Bodies by the routes that they call it at, as they stand. There is none for tensors of too many numbers."""
+    named = {"model": one.name}
+    bodies: dict[Protocol, tuple[str, Json]] = {
+        Protocol.chat: ("/v1/chat/completions", {**named, "messages": [{"role": "user", "content": "Hello"}]}),
+        Protocol.completions: ("/v1/completions", {**named, "prompt": "Hello"}),
+        Protocol.embeddings: ("/v1/embeddings", {**named, "input": "Hello"}),
+    }
+    found = dict(bodies[protocol] for protocol in bodies if protocol in one.protocols)
+    tensors = _tensor_example(one) if TENSORS in one.protocols and not one.is_workflow else None
+    return found | ({f"/v2/models/{one.name}/infer": tensors} if tensors is not None else {})
+
+
+def _tensor_example(one: Published) -> Json | None:
     inputs = []
     for row in _tensors(one)["inputs"]:
         shape = [max(1, size) for size in row["shape"]]
@@ -231,7 +241,7 @@ def example(one: Published) -> tuple[str, Json] | None:
         value: Json = {"BYTES": "Hello", "BOOL": True}.get(row["datatype"], 0)
         named = {"name": row["name"], "datatype": row["datatype"]}
         inputs.append({**named, "shape": shape, "data": [value] * math.prod(shape)})
-    return f"/v2/models/{one.name}/infer", {"inputs": inputs}
+    return {"inputs": inputs}
 
 
 def _skills(one: Published) -> list[Json]:

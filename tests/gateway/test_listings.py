@@ -50,6 +50,21 @@ async def test_x402s_bazaar_has_each_model_with_a_body_that_is_paid_and_called(c
     assert unpaid["extensions"]["bazaar"]["info"]["input"]["body"]["model"] == CHAT
 
 
+def test_what_takes_no_conversation_has_a_price_and_a_body_of_its_own(chain: World, node: Node) -> None:
+    for name, protocol in (("@acme/vectors", "openai.embeddings/1"), ("@acme/words", "openai.completions/1")):
+        chain.serve(chain.publish(a_model(name, protocol, owner=did(chain.chain_id, MAKER.address))), node.url)
+    gateway = chain.gateway()
+    for name, path, body in (
+        ("@acme/vectors", "/v1/embeddings", {"input": "Hello"}),
+        ("@acme/words", "/v1/completions", {"prompt": "Hello"}),
+    ):
+        unpaid = gateway.http.post(path, json={"model": name, **body})
+        assert unpaid.status_code == 402, unpaid.text
+        shown = unpaid.json()["error"]["extensions"]["bazaar"]["info"]["input"]["body"]
+        assert shown == {"model": name, **body}
+    assert listed(gateway).pagination.total == 3
+
+
 PAGES = ({"limit": 1}, {"offset": 1}, {"offset": 2}, {"type": "mcp"}, {"network": "eip155:1"}, {"scheme": "upto"})
 
 
