@@ -5,6 +5,7 @@ charged to the key of the request, or answers x402's requirements as any route d
 x402's rule for MCP. The tools are the same for everybody: what strangers publish is in answers, never in a definition.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -115,6 +116,7 @@ class McpServer:
     """The SDK's server, and its sessionless transport."""
 
     def __init__(self) -> None:
+        logging.getLogger("mcp").setLevel(logging.ERROR)  # it warns of what strangers send, in their words
         server: Server[Any] = Server(
             "tollway",
             version="1",

@@ -334,13 +334,15 @@ def alarms(
 
 @app.command("rebuild")
 def rebuild(
-    folder: Annotated[Path, Argument(help="What `tollway batch mirror` copied.", file_okay=False)],
+    folder: Annotated[Path, Argument(help="What `tollway batch mirror` copied.")],
 ) -> None:
     """Make a lost ledger again in an empty database, or let a restored one catch up with the chain.
 
     Stop gateways and workers first; docs/runbook.md says what comes back. The database and the chain are those of the
     worker's LEDGER_ settings, or of this home's local network. Exits with 1 if an audit finds something wrong.
     """
+    if not folder.is_dir():
+        raise Rejected(f"{folder} is not a folder: tollway batch mirror {folder}", folder=str(folder))
     made, wrong = ledgers.operate("rebuild", "--files", folder)
     output.show(made)
     if made["renew"]:

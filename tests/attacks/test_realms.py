@@ -128,10 +128,6 @@ class Asker:
                 f"version {name}": self.get(f"/v2/models/{name}/versions/1.0.0"),
                 f"metadata {name}": self.get(f"/v2/models/{name}"),
                 f"ready {name}": self.get(f"/v2/models/{name}/ready"),
-                f"agent calls {name}": self.tool("call", model=name, input={"messages": messages}),
-                f"agent quotes {name}": self.tool("quote", model=name),
-                f"agent says to {name}": self.say(name, "SendMessage"),
-                f"agent streams {name}": self.say(name, "SendStreamingMessage"),
             } | {f"{one} of {name}": self.get(f"/v1/models/{name}/exports/{one.value}") for one in Format}
         discover = {"task": "text-generation", "sponsored": True}
         said |= {
@@ -141,10 +137,10 @@ class Asker:
             "discover": self.post("/v1/discover", discover),
             "discover dear": self.post("/v1/discover", {**discover, "tiers": ["enterprise"]}),
             "discover other": self.post("/v1/discover", {"task": "image-generation"}),
-            "agent finds": self.tool("find_models"),
-            "agent finds a task": self.tool("find_models", task="text-generation"),
+            "agent finds": self.tool("find_models", task="text-generation"),
+            "agent calls": self.tool("call", model=SECRET, input={"messages": messages}),
+            "agent says": self.say(SECRET, "SendMessage"),
             "agents' card": self.get("/.well-known/agent-card.json"),
-            "bazaar": self.get("/discovery/resources"),
             "llms.txt": self.get("/llms.txt"),
             "document": self.get(f"/v1/documents/{SECRET_ID}"),
             "flow": self.get("/v1/models/@acme/flow"),
@@ -153,7 +149,8 @@ class Asker:
         }
         if self.outsider.who is not None:
             said |= self.sign(self.outsider.who)
-        return {way: f"{one.status_code} {VOLATILE.sub('', one.text)}" for way, one in said.items()}
+        texts = {way: f"{one.status_code} {one.text}".replace('\\"', '"') for way, one in said.items()}
+        return {way: VOLATILE.sub("", text) for way, text in texts.items()}  # also in a text that is JSON itself
 
     def sign(self, who: Signer) -> dict[str, httpx.Response]:
         """The same by the account's own signature, and what only an account may ask."""

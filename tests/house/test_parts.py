@@ -64,8 +64,8 @@ PARTS = {
     "gateway": Part(
         ("tollway", "python -m gateway"),
         ("gateway",),
-        loaded=("uvicorn.protocols.websockets.websockets_sansio_impl", "sqlalchemy.dialects.postgresql.psycopg"),
-        absent=("celery", "numba", "onnxruntime", "openai"),
+        loaded=("uvicorn.protocols.websockets.websockets_sansio_impl", "ledger.store.settlement.batch_files"),
+        absent=("celery", "onnxruntime", "openai"),
     ),
     "ledger": Part(
         ("python -m celery -A ledger.worker worker", "python -m celery -A ledger.worker beat"),

@@ -275,7 +275,8 @@ operator deploy --epoch-seconds 0                        | 2 | --epoch-seconds
 operator set-url ''                                      | 1 | is not a URL
 operator credit me 0 --reference x                       | 1 | more than 0
 operator alarms                                          | 1 | LEDGER_DATABASE_URL
-operator rebuild '[/x]'                                  | 1 | LEDGER_DATABASE_URL
+operator rebuild '[/x]'                                  | 1 | is not a folder: tollway batch mirror [/x]
+operator rebuild .                                       | 1 | LEDGER_DATABASE_URL
 operator retire                                          | 1 | add --yes
 operator retire --yes                                    | 1 | LEDGER_DATABASE_URL
 batch show x                                             | 2 | number
@@ -370,7 +371,7 @@ consumer prove none.json                                 | 1 | none.json
 consumer withdraw --relayer nobody -w alice              | 1 | nobody
 operator add-gateway '[/x]' -w olga                      | 1 | '[/x]'
 operator deploy --token x -w treasury -y                 | 1 | 20 bytes
-operator rebuild '[/x]'                                  | 1 | is not a folder: tollway batch mirror [/x]
+operator rebuild .                                       | 1 | is at work on this database
 operator retire --yes                                    | 1 | tollway operator drain
 local logs ../../x                                       | 1 | '../../x'
 local stop x                                             | 1 | 'x'

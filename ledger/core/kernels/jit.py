@@ -15,11 +15,15 @@ WORD = 8
 """Bytes of a machine word."""
 
 OURS = "ledger.core.kernels.cache"
-config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or ",".join((  # type: ignore[attr-defined]
-    "UserProvidedCacheLocator", "InTreeCacheLocator", f"{OURS}.CopiedCache", "UserWideCacheLocator",
+PLACES = (
+    "UserProvidedCacheLocator",
+    "InTreeCacheLocator",
+    f"{OURS}.CopiedCache",
+    "UserWideCacheLocator",
     f"{OURS}.CacheOfProcess",
-))  # fmt: skip
-"""Where numba caches compiled kernels: the first place that it can write to."""
+)
+"""Where numba may cache compiled kernels: it takes the first that it can write to."""
+config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or ",".join(PLACES)  # type: ignore[attr-defined]
 
 
 def kernel(function: Function) -> Function:

@@ -34,7 +34,7 @@ def test_a_stock_client_needs_a_url_and_a_key(
         gateway.key(consumer, rights=["manage"]),
     ]
     home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}  # nobody's keys, proxies and traces
-    ended = subprocess.run(command, env=home, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, env=home, capture_output=True, text=True, timeout=280, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert all(one.path == "/v1/chat/completions" for one in node.asked)
     assert world.receipts_of(consumer.address)
