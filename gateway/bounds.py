@@ -31,9 +31,25 @@ UNPAID_BODY_SECONDS: Final = 10.0
 UNPAID_BODIES_AN_ADDRESS: Final = 4
 UNPAID_BODIES: Final = 64
 """A 402 needs the request's price, so its body is read for nothing."""
+INFLATED_BYTES: Final = 256 * KIB
+INFLATED_TIMES: Final = 32
+"""What a packed body may hold: so many bytes, or so many times its own, and no more than one that is not packed. 20 KB
+of zeros would be 20 MiB, for the loop to read.
+"""
 OTHER_BODY_BYTES: Final = 256 * KIB
 OTHER_BODY_SECONDS: Final = 10.0
 """FastAPI keeps a body of any length: 250 MB were buffered."""
+AGENT_BODY_BYTES: Final = MIB
+AGENT_BODY_SECONDS: Final = 10.0
+AGENT_REQUESTS_AN_ADDRESS: Final = 8
+AGENT_REQUESTS: Final = 256
+"""Messages by MCP and A2A, which are read whole, and those of an address that are served before a key or a payment was
+checked.
+"""
+UNPAID_TASKS_AN_ADDRESS: Final = 8
+UNPAID_TASKS: Final = 256
+UNPAID_TASK_BYTES: Final = 64 * KIB
+"""Messages by A2A that wait for their payment. A longer one is sent again with it."""
 DROPPED_BYTES: Final = 20 * MIB
 DROPPED_SECONDS: Final = 5.0
 """What is read and dropped after a refusal. A connection that is closed at once resets, and the client may never see
@@ -79,6 +95,11 @@ FAILURES_A_MINUTE: Final = 60
 """Wrong keys, vouchers and payments of an address: each costs a look-up or a signature check."""
 WRITES_A_MINUTE: Final = 120
 """Documents, offers, deposits and credits of an address: each is a row for ever."""
+WRITES_TOGETHER: Final = 1_200
+WRITES_WHEN_BUSY: Final = 6
+"""Of all addresses in a minute; beyond that an address has few. A sum alone is itself the attack: ten addresses fill
+it.
+"""
 ADDRESSES: Final = 10_000
 """Addresses whose rates are remembered."""
 
@@ -90,6 +111,10 @@ EVENT_CONTAINERS: Final = 20_000
 PRELUDE_BYTES: Final = 64 * KIB
 """Comments and empty events before the first token."""
 ANSWER_BYTES: Final = 20 * MIB
+TOOL_CALLS: Final = 1024
+"""Calls of functions in an answer that goes on in another protocol than chat: each becomes four events and an object.
+More are left out.
+"""
 REFUSAL_BYTES: Final = 64 * KIB
 """Of a node's error that a consumer is shown. One of 20 MiB took the loop 0.6 s, and cost nobody anything."""
 
@@ -331,10 +356,14 @@ class Tasks(Places["asyncio.Task[object]"]):
 
 
 class Rates:
-    """A number of events a minute for each address, as many at once after a quiet minute."""
+    """A number of events a minute for each address, as many at once after a quiet minute.
 
-    def __init__(self, a_minute: int) -> None:
+    While all cause more than `together`, an address may cause `when_busy`.
+    """
+
+    def __init__(self, a_minute: int, together: int | None = None, when_busy: int = 0) -> None:
         self._a_minute = a_minute
+        self._busy = (Rates(together), Rates(when_busy)) if together is not None else None
         self._left: dict[str, tuple[float, float]] = {}
 
     def left(self, address: str) -> float:
@@ -347,6 +376,10 @@ class Rates:
 
     def note(self, address: str) -> None:
         """Count an event."""
+        if self._busy is not None:
+            together, few = self._busy
+            together.note("")
+            few.note(address)
         left = self.left(address) - 1
         self._left.pop(address, None)
         if len(self._left) >= ADDRESSES:
@@ -360,3 +393,7 @@ class Rates:
             wait = int((1 - left) * 60 / self._a_minute) + 1
             message = f"more than {self._a_minute} {what} a minute from one address"
             raise Refusal(429, "rate_limited", message, retry_after=wait)
+        if self._busy is not None:
+            together, few = self._busy
+            if together.left("") < 1:
+                few.check(address, f"{what}, while all send many,")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,6 +17,7 @@ from gateway.call.health import Unwell
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog.catalog import EMPTY, Catalog, UnknownModel
+from gateway.catalog.exports import Place
 from gateway.catalog.loader import CatalogLoader
 from gateway.catalog.realms import Realms
 from gateway.clock import now_ms
@@ -34,8 +35,8 @@ from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
+from gateway.workflow.guarantees import Guarantees
 from gateway.workflow.wasm import Workshop
-from ledger.core.catalog.exports import Place
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.atoms import AIC, Currency
 from ledger.core.values.errors import TollwayError
@@ -78,18 +79,23 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
-    parent_key: bytes = field(repr=False)
+    parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0
     """Admitted calls that are under way."""
     unpaid_bodies: Tasks = field(default_factory=lambda: Tasks(bounds.UNPAID_BODIES_AN_ADDRESS, bounds.UNPAID_BODIES))
+    agents: Tasks = field(default_factory=lambda: Tasks(bounds.AGENT_REQUESTS_AN_ADDRESS, bounds.AGENT_REQUESTS))
+    """Requests by MCP and A2A of those who have not shown yet that they pay."""
     payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
-    writes: Rates = field(default_factory=lambda: Rates(bounds.WRITES_A_MINUTE))
+    writes: Rates = field(
+        default_factory=lambda: Rates(bounds.WRITES_A_MINUTE, bounds.WRITES_TOGETHER, bounds.WRITES_WHEN_BUSY)
+    )
+    guarantees: Guarantees = field(default_factory=Guarantees)
     tracing: Tracing | None = None
     draining: bool = False
     unwell: Unwell = field(default_factory=Unwell)

@@ -22,6 +22,10 @@ TYPES = {
 }
 
 
+OPEN_INFERENCE = "/v2"
+"""Where paths of the Open Inference Protocol begin."""
+
+
 class NodeFailed(Unavailable):
     """A node did not serve: its own fault, unless it is `refused`, which may be the request's.
 
@@ -91,8 +95,10 @@ def internal() -> Refusal:
     return Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
 
 
-def body_of(refused: Refusal) -> bytes:
-    """The error body. Amounts among the facts are decimal strings."""
+def body_of(refused: Refusal, path: str = "") -> bytes:
+    """The error body, in the shape that the clients of its path read: OpenAI's object, or in the Open Inference
+    Protocol the text, with the rest beside it. Amounts among the facts are decimal strings.
+    """
     error: dict[str, Any] = {
         "message": refused.message,
         "type": TYPES.get(refused.status, "server_error"),
@@ -101,4 +107,6 @@ def body_of(refused: Refusal) -> bytes:
     }
     for name, value in refused.facts.items():
         error.setdefault(name, value)
+    if path.startswith(OPEN_INFERENCE):
+        return orjson.dumps({"error": refused.message, **error}, default=str)
     return orjson.dumps({"error": error}, default=str)

@@ -154,6 +154,7 @@ class Running:
             known = lanes.get(session, lane)
             if deployment is None:
                 lanes.assign_gateways(session, lane, [signer.address])
+            credentials.renew(session, settings.secret, now_ms())
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
         limits = Limits(
@@ -191,13 +192,18 @@ class Running:
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),
-            parent_key=call_heads.parent_key(credentials.key_of(settings.secret) or signer.exchange(signer.public)),
+            parent_keys=[
+                call_heads.parent_key(one)
+                for one in credentials.keys_of(settings.secret) or (signer.exchange(signer.public),)
+            ],
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
         )
 
     async def _watch_book(self, gateway: Gateway) -> None:
-        """Read the book again when a document was published here, and every `book_seconds` for other changes."""
+        """Read the book again when a document was published here, and every `book_seconds` for other changes. It rests
+        as long as it reads: everybody can publish, and a reading has no bound but what is published.
+        """
         while True:
             try:
                 async with asyncio.timeout(self.settings.book_seconds):
@@ -206,8 +212,10 @@ class Running:
                 pass
             gateway.book_changed.clear()
             read, gateway.book_read = gateway.book_read, asyncio.Event()
+            began = monotonic()
             await _guarded("book", self._read_book(gateway))
             read.set()
+            await asyncio.sleep(monotonic() - began)
 
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> tuple[Catalog, object] | None:

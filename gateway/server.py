@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import bounds
-from gateway.asgi import BodyTimeouts, Presence, Sender
+from gateway.asgi import BodyTimeouts, Presence, Sender, request_id
 from gateway.bounds import Addresses, Places, Tasks
 from gateway.errors import Refusal, body_of
 from gateway.upstream.guard import Network
@@ -207,6 +207,7 @@ def whole_answer(refused: Refusal) -> bytes:
     """The bytes of an answer to what is no request."""
     body, status = body_of(refused), HTTPStatus(refused.status)
     line = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    line += f"x-request-id: {request_id()}\r\n"
     return b"%bcontent-length: %d\r\n\r\n%b" % (line.encode(), len(body), body)
 
 

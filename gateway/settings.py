@@ -22,7 +22,10 @@ class Settings(BaseSettings):
     signing_key: SecretStr | None = Field(default=None, description="hex private key that signs receipts")
     keystore: Path | None = Field(default=None, description="encrypted keystore file, instead of the signing key")
     password: SecretStr | None = Field(default=None, description="the keystore's password")
-    secret: SecretStr | None = Field(default=None, description="64 hex digits; encrypts upstream credentials")
+    secret: SecretStr | None = Field(
+        default=None,
+        description="64 hex digits; encrypts upstream credentials. A new and an old one while it is changed: NEW,OLD",
+    )
     operator: str = Field(default="", description="the lane's operator; default: the lane's, or the signing key's")
     treasury: str = Field(default="", description="payee of the protocol fee; default: the deployment's")
     rpc_hint: str = Field(default="", description="an RPC URL for consumers, shown at /v1/lane")

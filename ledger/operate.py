@@ -1,9 +1,9 @@
 """The operator's commands on the ledger's database: `python -m ledger.operate alarms [--clear]`, `... retire`,
 `... rebuild --files FOLDER`.
 
-alarms  print, as JSON, each active alarm's law, message, and the first account or receipt where it shows; exit code 1
-        while any is active. With --clear, clear exactly those: batches go on, and the next audit sounds what is still
-        wrong.
+alarms  print, as JSON, what is wrong: each active alarm, what is late, near a limit, silent or stopped, and what helps;
+        exit code 1 while anything is. With --clear, clear exactly the alarms: batches go on, and the next audit sounds
+        what is still wrong.
 retire  leave a private grid for a chain: once, after the gateway has stopped and all batches are final. Print, as JSON,
         what the operator owes on the chain: a deposit for each consumer, a payment to each payee.
 rebuild make a lost ledger again, in an empty migrated database, from the chain and the files of `tollway batch
@@ -19,19 +19,25 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from ledger.core.values.errors import TollwayError
+from ledger.core.settlement.troubles import Facts, find, remedy_of
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Address, to_hex
-from ledger.flows import credits
+from ledger.flows import credits, leases, troubles
 from ledger.settings import Settings
+from ledger.store.chain import chain_time
 from ledger.store.session import connect, unit_of_work
 from ledger.store.settlement import alarms
+
+if TYPE_CHECKING:
+    from ledger.chain.reads import Chain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,19 +58,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_alarms(*, clear: bool) -> int:
-    """Print the active alarms and, if asked, clear exactly these."""
+    """Print what is wrong and, if asked, clear the active alarms among it."""
     with _ledger() as (settings, session):
         active = alarms.active(session, settings.lane)
+        rows: list[dict[str, Any]] = [_shown_alarm(one) for one in active]
         if clear:
-            alarms.clear(session, settings.lane, active, time.time_ns() // 1_000_000)
-    print(json.dumps({"alarms": [asdict(alarm) for alarm in active], "cleared": clear and bool(active)}, indent=1))
-    return int(bool(active) and not clear)
+            alarms.clear(session, settings.lane, active, _now())
+        else:
+            rows += [asdict(one) for one in find(_facts(settings, session))]
+    print(json.dumps({"alarms": rows, "cleared": clear and bool(active)}, indent=1))
+    return int(bool(rows) and not clear)
+
+
+def _shown_alarm(one: alarms.Alarm) -> dict[str, Any]:
+    where = {"account": one.account, "receipt": one.receipt}
+    return {"name": one.law, "message": one.message, **where, "remedy": remedy_of(one.law)}
+
+
+def _facts(settings: Settings, session: Session) -> Facts:
+    """What the database says of the lane, and how far the chain is ahead of it."""
+    known = troubles.read(session, settings.lane, settings.batch_seconds * 1_000, _now())
+    known = replace(known, stake=leases.at_stake(session, settings.lane))
+    if settings.private:
+        return known
+    from ledger.context import Context  # the chain: slow to import
+
+    try:
+        tip, indexed = cast("Chain", Context(settings).chain).block(), chain_time.get(session)
+    except Unavailable as error:
+        return replace(known, chain_error=error.message)
+    confirmed = tip.number - settings.confirmations if tip else 0
+    return replace(known, behind=max(0, confirmed - (indexed.number if indexed else 0)))
 
 
 def retire() -> int:
     """Take every balance out of a private grid's ledger, and print what the operator owes for it."""
     with _ledger() as (settings, session):
-        owed = credits.retire(session, settings.lane, time.time_ns() // 1_000_000)
+        if not settings.private:
+            raise Rejected("this lane is on a chain, where its accounts leave by themselves: tollway operator drain")
+        owed = credits.retire(session, settings.lane, _now())
     print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
     return 0
 
@@ -75,13 +107,17 @@ def rebuild(folder: Path) -> int:
     from ledger.context import Context
 
     with _ledger() as (settings, session):
-        made = rebuilding.rebuild(session, Context(settings), folder, time.time_ns() // 1_000_000, _say)
-    print(json.dumps(asdict(made), indent=1))
+        made = rebuilding.rebuild(session, Context(settings), folder, _now(), _say)
+    print(json.dumps({**asdict(made), "renew": [to_hex(gateway) for gateway in made.renew]}, indent=1))
     return int(bool(made.alarms))
 
 
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -26,6 +27,9 @@ from ledger.settings import Settings
 from ledger.store.session import connect
 from roles.local import postgres
 from roles.local.folder import free_port as free_port
+
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 TOOLS = Path(sys.prefix) / "bin"  # `make install` links redis-server and anvil beside Python
 TEMPLATE = "tollway_template"

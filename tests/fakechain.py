@@ -98,6 +98,11 @@ class FakeChain:
         self._reach()
         return [log for made in self.blocks[first : last + 1] for log in made.logs]
 
+    @property
+    def sender(self) -> Address:
+        """Whose key it has."""
+        return SENDER
+
     def nonces(self, sender: Address, at: int | None = None) -> int:
         """Nonces used by a block."""
         self._reach()

@@ -1,7 +1,8 @@
 """The gateway measured: calls a second and latency, beside a direct call and bare proxies, in one interleaved run.
 
     make bench-gateway            ours and the floors, under ten minutes
-    make bench-gateway PEERS=1    and LiteLLM, Portkey, x402's middleware, each in an environment of its own
+    make bench-gateway PEERS=1    and LiteLLM, Portkey, x402's middleware, nginx, Envoy, vllm-router, smg, TensorZero,
+                                  each in an environment of its own
 
 `BENCH_SECONDS` and `BENCH_ROUNDS` say how long a run is and how often each is made; BENCH_CONNECTIONS, at how many.
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import report
-from bench.gateway import peers
+from bench.gateway import peers, proxies
 from bench.grid import a_grid
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import to_hex
@@ -79,9 +80,11 @@ def running(*command: str, port: int, environment: dict[str, str] | None = None)
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
+    """User and system time so far of a process and of those it started."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    started = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return own + sum(cpu_seconds(int(child)) for children in started for child in children)
 
 
 def memory_mb(pid: int) -> float:
@@ -114,16 +117,23 @@ def ours(stack: ExitStack, upstream_port: int) -> tuple[Target, World]:
     consumer = a_signer("bench")
     world.deposit(consumer.address, 10**15)
     port = free_port()
+    pid = stack.enter_context(gateway_process(world, port, "bench gateway"))
+    return Target(OURS, port, pid, key_for(world, port)), world
+
+
+@contextmanager
+def gateway_process(world: World, port: int, name: str) -> Iterator[int]:
+    """A gateway with a signing key of its own over this database."""
     environment = {
         "LEDGER_DATABASE_URL": world.url,
-        "GATEWAY_SIGNING_KEY": to_hex(keccak256(b"bench gateway")),
+        "GATEWAY_SIGNING_KEY": to_hex(keccak256(name.encode())),
         "GATEWAY_OPERATOR": to_hex(OPERATOR.address),
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
         "GATEWAY_LEASE_ATOMS": str(10**12),
     }
     command = ("gateway", "--port", str(port), "--log-level", "warning")
-    pid = stack.enter_context(running(*command, port=port, environment=environment))
-    return Target(OURS, port, pid, key_for(world, port)), world
+    with running(*command, port=port, environment=environment) as pid:
+        yield pid
 
 
 def key_for(world: World, port: int) -> str:
@@ -151,7 +161,7 @@ def targets(stack: ExitStack) -> tuple[list[Target], World, dict[str, str]]:
     found.append(gateway)
     missing: dict[str, str] = {}
     if os.environ.get("PEERS"):
-        started, missing = peers.start(stack, upstream_port, world.url)
+        started, missing = peers.start(stack, peers.makers(upstream_port, world.url) | proxies.makers(upstream_port))
         for peer in started:
             found.append(Target(peer.name, peer.port, peer.pid, peer.key, peer.model, peer.path, peer.headers, True))
     return found, world, missing

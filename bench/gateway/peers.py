@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +46,27 @@ class Peer:
     headers: str = ""
 
 
-def start(stack: ExitStack, upstream_port: int, database: str) -> tuple[list[Peer], dict[str, str]]:
-    """Every peer that starts here and answers, and why the others are missing."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    found, missing = [], {}
-    makers: dict[str, Callable[[], object]] = {
+Makers = dict[str, Callable[[], AbstractContextManager[Peer]]]
+
+
+def makers(upstream_port: int, database: str) -> Makers:
+    """How each gateway here is started."""
+    return {
         "litellm": lambda: litellm(upstream_port, None),
         "litellm_postgres": lambda: litellm(upstream_port, database),
         "portkey": lambda: portkey(upstream_port),
         "x402_fastapi": lambda: x402(upstream_port),
     }
-    for name, make in makers.items():
+
+
+def start(stack: ExitStack, made: Makers) -> tuple[list[Peer], dict[str, str]]:
+    """Every peer that starts here and answers, and why the others are missing."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    found, missing = [], {}
+    for name, make in made.items():
         try:
             with ExitStack() as own:
-                peer: Peer = own.enter_context(make())  # type: ignore[arg-type]
+                peer = own.enter_context(make())
                 answers(peer)
                 stack.push(own.pop_all())
                 found.append(peer)
@@ -99,12 +106,13 @@ def environment(name: str, *packages: str) -> Path:
 
 
 @contextmanager
-def server(name: str, command: list[str], port: int, **more: str) -> Iterator[int]:
-    """A peer's process. Its output goes to a file beside its environment."""
+def server(name: str, command: list[str], port: int | None, **more: str) -> Iterator[int]:
+    """A peer's process, once its port is open, if it is known. Its output goes to a file beside its environment."""
     with (FOLDER / f"{name}.log").open("wb") as log:
         started = subprocess.Popen(command, env={**os.environ, **more}, stdout=log, stderr=log, cwd=FOLDER)
     try:
-        wait_until_open(port, started, START_SECONDS)
+        if port is not None:
+            wait_until_open(port, started, START_SECONDS)
         yield started.pid
     finally:
         started.terminate()

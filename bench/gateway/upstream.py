@@ -28,13 +28,22 @@ def _piece(content: str | None, finish: str | None = None) -> bytes:
     return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
+def models_answer() -> bytes:
+    """The one model, for whoever looks before it calls."""
+    return _whole({"object": "list", "data": [{"id": "mock", "object": "model", "created": 1, "owned_by": "bench"}]})
+
+
 def plain_answer() -> bytes:
     """A whole chat completion."""
     message = {"role": "assistant", "content": "the quick brown fox jumps over the lazy dog and rests"}
     usage = {"prompt_tokens": 12, "completion_tokens": TOKENS, "total_tokens": 12 + TOKENS}
     row = {"index": 0, "message": message, "finish_reason": "stop"}
     body = {"id": "chatcmpl-mock", "object": "chat.completion", "created": 1, "model": "m", "choices": [row]}
-    raw = json.dumps({**body, "usage": usage}, separators=(",", ":")).encode()
+    return _whole({**body, "usage": usage})
+
+
+def _whole(body: dict[str, object]) -> bytes:
+    raw = json.dumps(body, separators=(",", ":")).encode()
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw)
 
 
@@ -51,7 +60,7 @@ def stream_answer() -> list[bytes]:
 class Mock(asyncio.Protocol):
     """One connection. Requests are not read beyond their length and whether they want a stream, and which."""
 
-    plain, events = plain_answer(), stream_answer()
+    plain, events, models = plain_answer(), stream_answer(), models_answer()
     streamed = b"".join(events)
 
     def __init__(self) -> None:
@@ -71,7 +80,9 @@ class Mock(asyncio.Protocol):
             body, self._rest = self._rest[end + 4 : end + 4 + length], self._rest[end + 4 + length :]
             options = b"%b,%b" % (body[:OPTIONS_BYTES], body[-OPTIONS_BYTES:])
             options = options.replace(b": ", b":")
-            if b'"stream":true' not in options:
+            if head.startswith(b"get "):
+                self._transport.write(self.models)
+            elif b'"stream":true' not in options:
                 self._transport.write(self.plain)
             elif PACED in options:
                 self._pace(0)

@@ -9,7 +9,9 @@ from sqlmodel import Session
 from gateway import bounds
 from gateway.api.dependencies import Anybody, Asking, Here, party
 from gateway.api.representations import noted, receipt_fields, receipt_id, shown_receipt, shown_terms
-from gateway.api.schemas import MAX_INT, CreditBody, DepositBody
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import MAX_INT, CreditBody, DepositBody
+from gateway.api.schemas.openapi import Typed
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -35,10 +37,10 @@ from ledger.store.receipts import receipts, terms
 from ledger.store.receipts.receipts import Signed
 from ledger.store.settlement import batches
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=Typed)
 
 
-@router.get("/balance")
+@router.get("/balance", response_model=answers.Balance)
 async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
     """The account's balance: spendable, held by gateways, spent, and what its voucher allows. Only for the account, or
     a key with `manage`; another key sees its own budget at GET /v1/keys.
@@ -68,7 +70,7 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
     return await gateway.aside(read)
 
 
-@router.post("/deposits", status_code=202)
+@router.post("/deposits", status_code=202, response_model=answers.Deposit)
 async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
     """Have a signed authorization relayed into the lane. Asking again changes nothing; without the account's signature
     nothing is stored.
@@ -96,7 +98,7 @@ def _check_signature(gateway: Gateway, deposit: DepositRequest) -> None:
         raise Refusal(401, "invalid_signature", "the authorization is not signed by its account", param="signature")
 
 
-@router.post("/credits", status_code=202)
+@router.post("/credits", status_code=202, response_model=answers.Deposit)
 async def credit(body: CreditBody, gateway: Here) -> dict[str, Any]:
     """Credit a consumer of a private grid. The same reference again changes nothing; GET /v1/deposits/{id} shows it
     to the consumer.
@@ -135,7 +137,7 @@ def _requested(deposit: DepositRequest) -> dict[str, Any]:
     }
 
 
-@router.get("/deposits/{deposit_id}")
+@router.get("/deposits/{deposit_id}", response_model=answers.Deposit)
 async def show_deposit(
     deposit_id: Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")], gateway: Here, caller: Anybody
 ) -> dict[str, Any]:
@@ -150,7 +152,7 @@ async def show_deposit(
     return _requested(found) | ({"reason": found.error} if found.error else {})
 
 
-@router.get("/receipts")
+@router.get("/receipts", response_model=answers.Receipts)
 async def list_receipts(
     gateway: Here,
     caller: Asking,
@@ -177,7 +179,7 @@ async def list_receipts(
     return {"object": "list", "data": rows, "has_more": earlier is not None, "before": earlier}
 
 
-@router.get("/receipts/{receipt_id}")
+@router.get("/receipts/{receipt_id}", response_model=answers.Receipt)
 async def show_receipt(
     receipt: Annotated[str, Path(alias="receipt_id")], gateway: Here, caller: Anybody
 ) -> dict[str, Any]:
@@ -217,7 +219,7 @@ def _shown_to(session: Session, gateway: Gateway, caller: Caller | None, signed:
     return shown_receipt(signed, gateway)
 
 
-@router.get("/earnings/{payee}")
+@router.get("/earnings/{payee}", response_model=answers.Earnings)
 async def earnings(payee: str, gateway: Here, caller: Asking) -> dict[str, Any]:
     """A payee's earnings by role: earned, not yet settled, claimable and claimed. Only for the payee itself."""
     who = party(payee)

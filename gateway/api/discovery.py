@@ -1,8 +1,9 @@
 """Discovery: which models can do a task and what they would cost; when none can, what is missing.
 
 Models are priced for the meters the consumer expects, and ranked by effective price: the price over measured quality,
-raised when late. What a document declares of itself moves no rank. Above them stand the sponsored slots, labelled: of
-models that were found, and of workflows whose weaver ordered one for the task.
+raised when late. What is not measured yet counts as good, and is null. What a document declares of itself moves no
+rank. Above them stand the sponsored slots, labelled: of models that were found, and of workflows whose weaver ordered
+one for the task. Who finds nothing is told the tasks that exist, and what models of this one lack.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,8 @@ class Promoted(NamedTuple):
 
 MAX_WORKFLOWS = 16
 """Workflows that are priced for the slots of one answer, those with the highest bids: everybody can publish them."""
+TASKS_TOLD = 64
+"""Tasks that are told of when nothing here can do the one that was asked for."""
 UNDECLARED = ("languages", "input_modes", "output_modes", "features", "require", "max_latency_ms", "max_memory_mb")
 """What a workflow declares nothing of: who asks for one of these is not shown it."""
 
@@ -75,7 +78,7 @@ async def discover(
         match = find(entry, wanted, preferences, units)
         if isinstance(match, Match):
             found.append(match)
-        else:
+        elif wanted["task"] in entry.model.tasks:
             missed.append((len(match), entry.name, match))
     found.sort(key=lambda match: (match.distance, match.score, match.entry.name))
     rows = [_row(match) for match in found[: wanted.get("limit", 10)]]
@@ -89,10 +92,17 @@ async def discover(
         answer["diagnostic"] = {
             "message": "nothing here can do this",
             "required": dict(wanted),
-            "tasks_here": sorted({task for entry in catalog.models() for task in entry.model.tasks}),
+            "tasks_here": _tasks(catalog.models()),
             "nearest": [{"name": name, "lacks": lacking} for _, name, lacking in sorted(missed)[:3]],
         }
     return answer
+
+
+def _tasks(entries: Sequence[ModelEntry]) -> list[str]:
+    """What there is here to do, by name: what somebody serves first, as everybody can publish models."""
+    served = {task for entry in entries if entry.candidates for task in entry.model.tasks}
+    declared = {task for entry in entries for task in entry.model.tasks}
+    return sorted([*sorted(served), *sorted(declared - served)][:TASKS_TOLD])
 
 
 def find(
@@ -121,7 +131,7 @@ def find(
     nearest, all_fitting = preferences.prefers_nearest(units.input_token), tuple(fitting)
 
     def match(one: Candidate) -> Match:
-        effective = routing.effective_price(as_seen(one, price(one)))
+        effective = routing.effective_price(as_seen(one, one.tariff.hold(units)))  # as it is drawn
         return Match(eligibility.distance(one, nearest=nearest), effective, entry, price(one), one, all_fitting)
 
     return min(map(match, fitting), key=lambda match: (match.distance, match.score, match.candidate.provider))
@@ -164,7 +174,8 @@ def _of_workflow(entry: CapsuleEntry, plan: Plan, parts: Mapping[str, Any], unit
     price, subcalls = int(parts["price"]), sum(int(sub["price"]) for sub in parts["subs"])
     score = ceil_div(price * PPM, max(1, quality))
     row = {"subject": cid(entry.id), "name": entry.name, "price": str(price), "score": score, "tier": None}
-    row |= {"latency_ms": None, "near_ms": None, "quality_ppm": quality, "declared": {"steps": [*entry.capsule.steps]}}
+    shown = quality if all(any(one.health.measured_ppm for one in able) for able in steps) else None
+    row |= {"latency_ms": None, "near_ms": None, "quality_ppm": shown, "declared": {"steps": [*entry.capsule.steps]}}
     return Promoted(entry, row, score, quality, plan.tariff.terms, plan.tariff.charge(units, subcalls).amounts)
 
 
@@ -195,7 +206,7 @@ def _bidder(gateway: Gateway, one: Promoted, order: Sponsorship, units: Units, r
     """An order as it bids for this answer. A provider pays out of its own line of the sales that it would serve."""
     terms, amounts, quality, odds = one.terms, one.amounts, one.quality_ppm, PPM
     if order.role is Role.compute:
-        seen = [as_seen(each, each.tariff.price(units)[0]) for each in one.fitting]
+        seen = [as_seen(each, each.tariff.hold(units)) for each in one.fitting]
         weights = routing.odds(seen, gateway.settings.tau_ppm)
         place = next((n for n, each in enumerate(one.fitting) if each.provider == order.party), None)
         odds = 0 if place is None else PPM * weights[place] // (sum(weights) or 1)
@@ -218,9 +229,9 @@ def _row(match: Match) -> dict[str, Any]:
         "price": str(match.price),
         "score": match.score,
         "tier": candidate.tier,
-        "latency_ms": eligibility.expected_latency(candidate),
+        "latency_ms": candidate.health.latency_ms or None,
         "near_ms": candidate.health.near if candidate.health.round_trip_ms else None,
-        "quality_ppm": candidate.health.quality_ppm,
+        "quality_ppm": candidate.health.measured_ppm,
         "size_bytes": entry.model.size_bytes,
         "memory_mb": entry.model.memory_mb,
         "declared": {"capabilities": entry.model.document["capabilities"]},

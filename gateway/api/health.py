@@ -7,16 +7,18 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.api.dependencies import Here
+from gateway.api.schemas import answers
+from gateway.api.schemas.openapi import Typed, of_types, unwell
 from gateway.catalog.catalog import ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from ledger.core.pricing import eligibility
 from ledger.core.values.ids import to_hex
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=Typed)
 
 
-@router.get("/health")
+@router.get("/health", response_model=answers.Health, responses=unwell(answers.Health))
 async def health(gateway: Here) -> JSONResponse:
     """200 while calls can be charged, else 503; the body says more."""
     refused, stake = gateway.refusal(), gateway.lane_state.at_stake
@@ -45,7 +47,7 @@ def _status(gateway: Gateway, refused: Refusal | None) -> str:
     return refused.code if refused is not None else "ok"
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses=of_types("text/plain"))
 async def metrics(gateway: Here) -> Response:
     """Counters, gauges and histograms in Prometheus' text format."""
     return Response(await gateway.metrics.text(lambda: _measure(gateway)), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,8 @@
 POST /v1/invoke {"model": "@org/name", "input": {...}}  ->  {"model", "output", "receipt", "charge", "units"}
 """
 
+from collections.abc import Mapping
+
 import msgspec
 import orjson
 
@@ -11,14 +13,22 @@ from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.metering import openai
-from gateway.metering.ask import CHAT, INFER, Ask, written
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask, written
 from gateway.workflow import steps
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from ledger.core.values.meters import used
 from ledger.store.receipts.receipts import Signed
 
 PATH = "/v1/invoke"
+WHOLE: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    CHAT: ("messages", (list,)),
+    COMPLETIONS: ("prompt", (str, list)),
+    EMBEDDINGS: ("input", (str, list)),
+    RERANK: ("documents", (list,)),
+}
+"""What each OpenAI route cannot do without, and its types."""
 
 
 def read(catalog: Catalog, body: bytes) -> Ask:
@@ -36,12 +46,15 @@ def read(catalog: Catalog, body: bytes) -> Ask:
     if unknown:
         raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
     entry = catalog.find(name)
-    if isinstance(entry, ModelEntry) and entry.protocols & {"openai.chat/1", "oip/2"} == {"oip/2"}:
+    spoken = entry.protocols if isinstance(entry, ModelEntry) else frozenset((Protocol.chat,))
+    if isinstance(entry, ModelEntry) and Protocol.tensors in spoken and Protocol.chat not in spoken:
         tensors = written(steps.tensor_request(entry.model, values))
         return Ask(INFER, name, tensors, limit=0, native=True)
-    if not isinstance(values.get("messages"), list):
-        raise Refusal(400, "invalid_request", f"{entry.name} is a chat model: send `messages`", param="input")
-    asked = openai.read(CHAT, written({**values, "model": name, "stream": False}))
+    path = next((path for path in WHOLE if PROTOCOLS[path] in spoken), CHAT)
+    wanted, kind = WHOLE[path]
+    if not isinstance(values.get(wanted), kind):
+        raise Refusal(400, "invalid_request", f"{entry.name} speaks {PROTOCOLS[path]}: send `{wanted}`", param="input")
+    asked = openai.read(path, written({**values, "model": name, "stream": False}))
     return msgspec.structs.replace(asked, native=True)
 
 

@@ -12,7 +12,9 @@ from fastapi import APIRouter, Path
 from sqlmodel import Session
 
 from gateway.api.dependencies import Anybody, Asking, Here
-from gateway.api.schemas import NO_NUL, KeyBody, KeyLimits
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import NO_NUL, KeyBody, KeyLimits
+from gateway.api.schemas.openapi import Typed
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -35,11 +37,11 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.access import keys
 
-router = APIRouter(prefix="/v1", tags=["keys"])
+router = APIRouter(prefix="/v1", tags=["keys"], route_class=Typed)
 KeyId = Annotated[str, Path(pattern=NO_NUL)]
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, response_model=answers.NewKey)
 async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, Any]:
     """Make an API key: behind a voucher that allows more than the account's last one, or as the account or a key with
     `manage`. A key with `delegate` makes sub-keys, within its own limits. The key is shown once; its hash is kept.
@@ -65,7 +67,7 @@ async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, A
     return {"key": secret, **await gateway.aside(make)}
 
 
-@router.post("/keys/rotate", status_code=201)
+@router.post("/keys/rotate", status_code=201, response_model=answers.NewKey)
 async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
     """Replace the secret of this request's key. Its id, limits, spending and sub-keys stay."""
     old = caller.key
@@ -86,7 +88,7 @@ async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
     return {"key": secret, **made}
 
 
-@router.get("/keys")
+@router.get("/keys", response_model=answers.Keys)
 async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
     """The keys that the caller may see, without their secrets: all of the account, or the caller's key and those that
     it made.
@@ -102,7 +104,7 @@ async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
     return {"object": "list", "data": await gateway.aside(read)}
 
 
-@router.patch("/keys/{key_id}")
+@router.patch("/keys/{key_id}", response_model=answers.Key)
 async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Change a key's label, budgets, rate, models, rights or expiry. Fields left out stay as they are. A key without
     `manage` can change itself alone, and only tighten its limits.
@@ -126,7 +128,7 @@ async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Aski
     return shown
 
 
-@router.delete("/keys/{key_id}")
+@router.delete("/keys/{key_id}", response_model=answers.Revoked)
 async def revoke_key(key_id: KeyId, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Revoke a key and its sub-keys. This gateway refuses them at once, the others within GATEWAY_KEY_SECONDS."""
 

@@ -7,12 +7,15 @@ from fastapi import APIRouter, Query, Request
 
 from gateway.api.dependencies import Here, Seen
 from gateway.api.representations import shown_terms
-from gateway.api.schemas import MAX_INT
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import MAX_INT, Format
+from gateway.api.schemas.openapi import Typed
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Entry
+from gateway.catalog.exports import Published
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Scope
-from ledger.core.catalog import exports
-from ledger.core.catalog.exports import Format, Published
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.terms import TYPICAL_CALL
@@ -20,7 +23,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.meters import Meter, by_meter
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=Typed)
 
 Prices = Mapping[Meter, Atoms]
 """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
@@ -31,7 +34,7 @@ Offset = Annotated[int, Query(ge=0, le=MAX_INT, description="models to leave out
 Limit = Annotated[int | None, Query(ge=1, le=MAX_INT, description="the most models of an answer; absent: all")]
 
 
-@router.get("/models")
+@router.get("/models", response_model=answers.Models)
 async def list_models(
     gateway: Here, catalog: Seen, all: bool = False, offset: Offset = 0, limit: Limit = None
 ) -> dict[str, Any]:
@@ -63,7 +66,7 @@ async def export(name: str, format: Format, request: Request, gateway: Here, cat
     return dict(exports.export(one, gateway.place(request.headers.get("host", ""), catalog.realm), format))
 
 
-@router.get("/models/{name:path}")
+@router.get("/models/{name:path}", response_model=answers.Model)
 async def show_model(name: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """One model or workflow by name or CID, and why it cannot be called, if so."""
     scope, entry = planning.anywhere(gateway, catalog), catalog.find(name)
@@ -80,11 +83,11 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
         "object": "model",
         "created": entry.published_at // 1000,
         "cid": cid(entry.id),
-        "version": (entry.capsule if isinstance(entry, CapsuleEntry) else entry.model).document["version"],
+        "version": entry.version,
         "ready": not why,
     }
     if isinstance(entry, CapsuleEntry):
-        interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
+        interface = entry.capsule.document.get("interface", {}).get("protocol", Protocol.chat)
         row |= {"owned_by": to_hex(entry.owner), "kind": "capsule", "protocols": [interface]}
         row["steps"] = list(entry.capsule.steps)
         if entry.tariff is not None:
@@ -101,8 +104,8 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
                 "since": c.since,
                 "pricing": _in_json(_prices(c.tariff)[1]),
                 "capacity": c.capacity,
-                "quality_ppm": c.health.quality_ppm,
-                "latency_ms": c.health.latency_ms,
+                "quality_ppm": c.health.measured_ppm,
+                "latency_ms": c.health.latency_ms or None,
                 "round_trip_ms": c.health.round_trip_ms,
                 "calls": c.health.calls,
                 "errors": c.health.errors,
@@ -126,7 +129,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
 def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
     """A model or workflow as it is exported."""
     if isinstance(entry, CapsuleEntry):
-        document, protocols, context = entry.capsule.document, frozenset((exports.CHAT,)), None
+        document, protocols, context = entry.capsule.document, frozenset((Protocol.chat,)), None
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner = did(scope.gateway.domain.chain_id, entry.owner)

@@ -16,7 +16,9 @@ from gateway.api.dependencies import Anybody, Here, Seen, caller_of, seen_by, sh
 from gateway.api.dependencies import party as party_of
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
-from gateway.api.schemas import MAX_INT
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import MAX_INT
+from gateway.api.schemas.openapi import Typed, body, fields, of_types, schema
 from gateway.asgi import Sender
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog, ModelEntry
@@ -25,6 +27,7 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from gateway.upstream import target
+from gateway.upstream.guard import NotLookedUp
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
@@ -45,7 +48,13 @@ from ledger.store.money import postings
 from ledger.store.network import documents, offers
 from ledger.store.network import realms as lists
 
-router = APIRouter(prefix="/v1", tags=["network"])
+router = APIRouter(prefix="/v1", tags=["network"], route_class=Typed)
+
+GLUE = "application/wasm"
+TEXT = {"type": "string"}
+PUBLISHED = body(fields({"document": {"oneOf": [schema("model"), schema("capsule")]}, "signature": TEXT}), GLUE)
+SECRET = fields({"offer": schema("offer"), "credentials": {"type": "object"}, "salt": TEXT})
+OFFER = body({"oneOf": [schema("offer"), SECRET]})
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 LAST_SECOND = 253_402_300_799
@@ -66,13 +75,18 @@ async def _read_body(request: Request, most: int) -> bytes:
     return body
 
 
-@router.post("/documents", status_code=201)
+@router.post(
+    "/documents",
+    status_code=201,
+    openapi_extra=PUBLISHED,
+    response_model=answers.Published,
+)
 async def publish(request: Request, gateway: Here) -> dict[str, Any]:
     """Publish {"document": ..., "signature": ...}: a model document or a capsule that its owner signed. Or publish a
     capsule's glue (application/wasm), as an account. The id is the hash of the content: publishing again changes
     nothing.
     """
-    if request.headers.get("content-type", "") == "application/wasm":
+    if request.headers.get("content-type", "") == GLUE:
         module = await _read_body(request, MAX_MODULE_BYTES)
         caller = await caller_of(request, gateway, module)
         require(caller, Act.publish, Subject(caller.consumer))
@@ -101,23 +115,23 @@ def _signed_document(body: Document) -> tuple[Document, bytes]:
         raise Refusal(400, "rejected", f"the signature is not hex: {error}", param="signature") from error
 
 
-@router.get("/documents/{document_id}")
+@router.get("/documents/{document_id}", response_class=Response, responses=of_types("application/json", GLUE))
 async def show_document(document_id: str, gateway: Here, catalog: Seen) -> Response:
     """A document's canonical bytes: their sha256 is the id. `Tollway-Signature` is its owner's.
 
     That of a model or workflow that is there in a realm only is shown to its members.
     """
     found = await gateway.aside(lambda session: documents.get(session, cid_digest(document_id)))
-    if found is None or not catalog.may_show(found.id, gateway.catalog):
+    if found is None or (found.kind != "glue" and not catalog.may_show(found.id, gateway.catalog)):
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
-    kind = "application/wasm" if found.kind == "glue" else "application/json"
+    kind = GLUE if found.kind == "glue" else "application/json"
     headers = {"cache-control": "public, immutable"}
     if found.signature is not None:
         headers["tollway-signature"] = to_hex(found.signature)
     return Response(found.body, media_type=kind, headers=headers)
 
 
-@router.post("/offers", status_code=201)
+@router.post("/offers", status_code=201, openapi_extra=OFFER, response_model=answers.Offered)
 async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     """Publish a party's signed offer, or withdraw it by one that says `withdrawn`: `ended` says whether one was in
     force. It replaces the party's offer with a lower nonce; the same one again changes nothing. If its server wants
@@ -158,12 +172,12 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     return {**shown, "expires_epoch": made.until} | ({"order": order} if order else {})
 
 
-@router.get("/offers/{subject}/{party}")
+@router.get("/offers/{subject}/{party}", response_model=answers.Offered)
 async def show_offer(subject: str, party: str, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """Whether a provider's offer to serve a model stands: for everybody, or in the realm that the request names."""
     model, provider = cid_digest(subject), party_of(party)
     found = await gateway.aside(lambda session: offers.get(session, model, provider, Role.compute))
-    if found is None or found.expires_at <= catalog.epoch or found.realm != catalog.realm:
+    if found is None or found.expires_at <= catalog.epoch or not catalog.may_know_of(found.realm):
         raise Refusal(404, "no_such_offer", f"{party} has no standing offer to serve {subject}")
     return {"subject": cid(model), "party": to_hex(provider), "expires_epoch": found.expires_at}
 
@@ -183,7 +197,7 @@ def _check_memory(gateway: Gateway, offered: Offer) -> None:
 
 def _may_promote(public: Catalog, offer: Offer) -> bool:
     """Whether an offer is none to sponsor, or its party may know of what it sponsors: a realm is its members' alone."""
-    if not sponsors.is_order(offer) or offer.subject not in public.hidden:
+    if not sponsors.is_order(offer) or offer.subject in public.by_id:
         return True
     inside = [(realm, inner) for realm, inner in public.inside.items() if offer.subject in inner.by_id]
     return any(realms.is_listed(realm, inner.members, offer.party) for realm, inner in inside)
@@ -196,13 +210,17 @@ def ends_at(gateway: Gateway, epoch: int) -> str:
 
 
 async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:
-    """Refused unless the gateway may call a server at all, as its name says now."""
+    """Refused unless the gateway may call a server at all, as its name says now. When names of others wait for silent
+    servers the offer is taken unseen: whoever is called is looked up, and checked, before each connection.
+    """
     sender: Sender = request.scope["state"]["sender"]
     headers = {name.lower(): value for name, value in request.headers.raw}
     address = gateway.connections.addresses.of_request(sender.address, headers)
     try:
         async with asyncio.timeout(bounds.FETCH_SECONDS):
             await gateway.upstream.guard.resolve(server.host, server.port, address)
+    except NotLookedUp:
+        return
     except TimeoutError:
         message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
         raise Refusal(400, "rejected", message, param="serve") from None
@@ -230,7 +248,12 @@ def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:
     return offer, given
 
 
-@router.post("/realms", status_code=201)
+@router.post(
+    "/realms",
+    status_code=201,
+    openapi_extra=body(schema("realm")),
+    response_model=answers.RealmMembers,
+)
 async def publish_realm(request: Request, gateway: Here) -> dict[str, Any]:
     """Publish the list of a realm's members, signed by its owner, in place of the one with a lower nonce. Who is not on
     it any more is refused here at once, at the lane's other gateways within GATEWAY_BOOK_SECONDS.
@@ -243,7 +266,7 @@ async def publish_realm(request: Request, gateway: Here) -> dict[str, Any]:
     return {"realm": members.realm, "members": len(members.accounts), "expelled": len(members.expelled)}
 
 
-@router.get("/realms/{owner}/{name}")
+@router.get("/realms/{owner}/{name}", response_class=Response, responses=of_types("application/json"))
 async def show_realm(owner: str, name: str, gateway: Here, caller: Anybody) -> Response:
     """A realm's list, for its owner: by its signature, or a key of it with `manage`."""
     realm = f"{owner}/{name}"
@@ -257,7 +280,11 @@ async def show_realm(owner: str, name: str, gateway: Here, caller: Anybody) -> R
     return Response(found.body, media_type="application/json")
 
 
-@router.post("/discover")
+@router.post(
+    "/discover",
+    openapi_extra=body(schema("discover", "request")),
+    response_model=answers.Discovered,
+)
 async def find(request: Request, gateway: Here) -> dict[str, Any]:
     """Models that can do a task, priced for the expected meters; what is missing when there are none."""
     body = await _read_body(request, MAX_DOCUMENT_BYTES)
@@ -270,13 +297,13 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
     return await discover(gateway, catalog, wanted, caller, shown_by, now_ms())
 
 
-@router.post("/quote")
+@router.post("/quote", openapi_extra=body(quotes.SCHEMA), response_model=answers.Quote)
 async def quote(request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """A signed quote: what a call of a model with these meters costs now, line by line."""
     return await quotes.quote(gateway, catalog, await _read_document(request), now_ms())
 
 
-@router.get("/lane")
+@router.get("/lane", response_model=answers.Lane)
 async def lane(gateway: Here) -> dict[str, Any]:
     """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
     state, rules = gateway.lane_state, gateway.deployment
@@ -321,7 +348,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
     }
 
 
-@router.get("/book")
+@router.get("/book", response_model=answers.BidBook)
 async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None) -> dict[str, Any]:
     """The bids in force in this epoch, or in an earlier one, and their root."""
     wanted = gateway.catalog.epoch if epoch is None else epoch

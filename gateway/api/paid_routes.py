@@ -10,25 +10,31 @@ import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter
 
 from gateway import bounds
-from gateway.api import invoke
-from gateway.asgi import Client, Message, refused_response, too_large
+from gateway.api import invoke, models
+from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS, TEXT_ERRORS
+from gateway.api.schemas.openapi import PAID as PAID_WAYS
+from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
 from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
+from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
 from gateway.catalog.realms import realm_named
 from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
+from gateway.dialects import messages, responses
+from gateway.dialects.translation import PAID, TranslatedClient
 from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, RERANK, Ask
 from gateway.payment import x402
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
@@ -44,17 +50,23 @@ from ledger.store.receipts.receipts import Signed
 log = logging.getLogger("tollway.calls")
 router = APIRouter(tags=["calls"])
 
-OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
+OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS, RERANK))
+NAMED_PATHS = OPENAI | PAID | {invoke.PATH}
+"""Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
+
+
+WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAID_WAYS) | {messages.COUNT_PATH: KEY}
+"""How a request may show who asks, by the path as OpenAPI writes it."""
 
 
 def is_paid_route(scope: Message) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
-    return path in OPENAI or path == invoke.PATH or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
+    return path in NAMED_PATHS or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
 
 
 async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
@@ -69,7 +81,7 @@ async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
 
 def _endpoint(path: str) -> str:
     """The route of a paid path, without the name that somebody wrote into it."""
-    return path if path in OPENAI or path == invoke.PATH else INFER
+    return path if path in NAMED_PATHS else INFER
 
 
 async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]:
@@ -82,14 +94,14 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
     except ClientLeft:
-        response, end = refused_response(Refusal(499, "client_left", "the client has left")), "released"
+        response, end = client.refusal(Refusal(499, "client_left", "the client has left")), "released"
     except TollwayError as error:
         refused = await gateway.explain(error)
-        response, end, code = refused_response(refused), "refused", refused.code
+        response, end, code = client.refusal(refused), "refused", refused.code
     except Exception:
-        log.exception("call_broke")
+        log.exception("call_broke", extra={"request": client.request_id})
         broken = internal()
-        response, end, code = refused_response(broken), "refused", broken.code
+        response, end, code = client.refusal(broken), "refused", broken.code
     finally:
         gateway.open_calls -= client.is_open_call
     if code and client.model is not None:
@@ -120,11 +132,13 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         settled = [x402.settled(gateway, payment)]
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
+        if caller.limited:
+            client.more_headers += gateway.authenticator.rate_headers(caller)
         _open(gateway, client)
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
     realm = realm_named(headers, caller.key)
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
-    ask, preferences = _read(catalog, path, headers, body), routing.preferences_of(headers, catalog.realm)
+    ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
     entry = catalog.find(ask.model)
@@ -144,7 +158,7 @@ def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes])
     if said is None:
         return ZERO_DIGEST
     longest = int((gateway.settings.call_seconds + calls.LATER) * 1000) + call_heads.SKEW_MS
-    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_key, caller.consumer, now_ms() - longest)
+    return call_heads.read_parent(said.decode("latin-1"), gateway.parent_keys, caller.consumer, now_ms() - longest)
 
 
 async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
@@ -152,14 +166,28 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
     headers = client.headers
     with gateway.unpaid_bodies.place(client.sender.address):
         body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
+    if b"content-encoding" in headers:
+        body = client.unpacked(body, bounds.UNPAID_BODY_BYTES)
     catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
-        ask = _read(catalog, path, headers, body)
+        ask = _read(catalog, path, headers, body, client)
     else:
         ask = _longest(catalog, path, headers, body)
-    scope = Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm))
-    route = await _route(scope, catalog.find(ask.model), ask)
-    return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+    return await _required(Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm)), path, ask, headers)
+
+
+async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
+    entry = scope.catalog.find(ask.model)
+    route = await _route(scope, entry, ask)
+    path, host = quote(path, safe="@/"), headers.get(b"host", b"")
+    shown = exports.example(models.published(scope, entry, ready=True))
+    body = shown[1] if shown is not None and shown[0] == path else {}
+    return x402.required(scope.gateway, path, host, route.price, body)
+
+
+async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
+    """The 402 that a request without credentials gets."""
+    return await _required(scope, path, _read(scope.catalog, path, {}, body), {b"host": host})
 
 
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
@@ -240,8 +268,12 @@ async def _make(
             referral.end(charged=bool(signed))
 
 
-def _read(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
+def _read(
+    catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: bytes, client: Client | None = None
+) -> Ask:
     """The request in a body, by its route's protocol."""
+    if isinstance(client, TranslatedClient):
+        return openai.read(CHAT, client.dialect.read(body))
     if path.startswith(INFER_HEAD):
         bounds.check_shape(body[: bounds.number(headers.get(b"inference-header-content-length", b""))])
     else:
@@ -250,7 +282,7 @@ def _read(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: byt
         return openai.read(path, body)
     if path == invoke.PATH:
         return invoke.read(catalog, body)
-    model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
+    model = catalog.versioned(path[len(INFER_HEAD) : -len(INFER_TAIL)])
     return inference_v2.read(model, body, headers.get(b"inference-header-content-length"))
 
 
@@ -302,10 +334,36 @@ SENT_AGAIN = (
     " 409 `answer_not_kept`, with the receipt, when the answer is not kept any more; 409 `idempotency_mismatch` if the"
     " request is another one. A call that was not charged is made."
 )
+DOCUMENTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
+TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 TEXT, OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
 MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
 OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "minimum": 0, "maximum": 2**31}}
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}
+
+
+HEADERS = {
+    "Tollway-Receipt": "The call's id: `GET /v1/receipts/{id}` shows its receipt.",
+    "Tollway-Charge": "What the consumer paid, in atoms.",
+    "Tollway-Seq": "The receipt's number among its gateway's.",
+    "Tollway-Signature": "The gateway's EIP-712 signature of the receipt.",
+}
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, in the shape of its protocol. A stream has its receipt in its last events.",
+        "headers": {name: {"description": said, "schema": TEXT} for name, said in HEADERS.items()},
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": TEXT}},
+    }
+}
+
+TENSORS: dict[int | str, dict[str, Any]] = {
+    200: {
+        **ANSWERED[200],
+        "description": "JSON, or with `Inference-Header-Content-Length` binary tensors after it.",
+        "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {"schema": {}}},
+    },
+    **TEXT_ERRORS,
+}
 
 
 async def _starting() -> None:
@@ -313,18 +371,60 @@ async def _starting() -> None:
 
 
 def _describe(path: str, name: str, description: str, required: dict[str, Any], **optional: Any) -> None:
-    """Show a paid route in the OpenAPI document. `serve` answers it; until the gateway runs, it is refused."""
+    """Show a paid route in the OpenAPI document."""
+    _show(path, name, description + SENT_AGAIN, required, optional)
+
+
+def _errors(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a path answers otherwise than others."""
+    if path.startswith(INFER_HEAD):
+        return TENSORS
+    return MESSAGE_ERRORS if path.startswith(messages.PATH) else {}
+
+
+def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
+    """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
         extra["parameters"] = [NAME]
     router.add_api_route(
-        path, _starting, methods=["POST"], name=name, description=description + SENT_AGAIN, openapi_extra=extra
+        path,
+        _starting,
+        methods=["POST"],
+        name=name,
+        description=description,
+        openapi_extra=extra,
+        responses=ANSWERED | _errors(path),
     )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
-_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXT})
-_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXT})
+_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXTS}, **OPTIONS)
+_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXTS})
+_describe(RERANK, "rerank", "Documents by their relevance.", {"model": MODEL, "query": TEXT, "documents": DOCUMENTS})
+_describe(
+    responses.PATH,
+    "responses",
+    "A response, as OpenAI's clients ask for it, of a model or a workflow. None is kept: `store` is false, and each"
+    " request says all of its input.",
+    {"model": MODEL, "input": {"type": ["string", "array"]}},
+    stream={"type": "boolean"},
+    max_output_tokens=OPTIONS["max_tokens"],
+)
+_describe(
+    messages.PATH,
+    "messages",
+    "A message, as Anthropic's clients ask for it, of a model or a workflow. The key may come as `x-api-key`.",
+    {"model": MODEL, "messages": OBJECTS, "max_tokens": OPTIONS["max_tokens"]},
+    stream={"type": "boolean"},
+)
+_show(
+    messages.COUNT_PATH,
+    "count_tokens",
+    "The input tokens of a message that is not asked for. Free, with a key.",
+    {"model": MODEL, "messages": OBJECTS},
+    {},
+)
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
-_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})
+_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": OBJECTS})

@@ -5,36 +5,46 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlmodel import Session
 
 from gateway.api.dependencies import Here, party
 from gateway.api.representations import hexed
-from gateway.api.schemas import MAX_INT
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import MAX_INT
+from gateway.api.schemas.openapi import Typed, of_types
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from ledger.core.settlement.batches import PUBLIC, Status
+from ledger.core.settlement.batches import PUBLIC
 from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
 from ledger.store.settlement.batches import Batch
 from ledger.store.settlement.proofs import Proof
 
-router = APIRouter(prefix="/v1", tags=["proofs"])
+router = APIRouter(prefix="/v1", tags=["proofs"], route_class=Typed)
 
 Find = Callable[[Session, Batch, Address], Proof | None]
 Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 
 
-@router.get("/batches")
-async def list_batches(gateway: Here) -> dict[str, Any]:
-    """Every batch of the lane, newest first."""
-    found = await gateway.aside(lambda session: batches.with_status(session, gateway.lane, *Status))
-    return {"object": "list", "data": [_batch_fields(batch) for batch in reversed(found)]}
+@router.get("/batches", response_model=answers.Batches)
+async def list_batches(
+    gateway: Here,
+    before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The lane's batches, newest first. While `has_more`, `before` of the answer (a number) is where the next page
+    begins.
+    """
+    found = await gateway.aside(lambda session: batches.newest(session, gateway.lane, before, limit))
+    more = len(found) == limit and found[-1].number > 1
+    rows = [_batch_fields(batch) for batch in found]
+    return {"object": "list", "data": rows, "has_more": more, "before": found[-1].number if more else None}
 
 
-@router.get("/batches/{number}")
+@router.get("/batches/{number}", response_model=answers.ShownBatch)
 async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
     """One batch: its header and the receipts it covers. What it pays to whom is in its file."""
 
@@ -48,7 +58,7 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
     return await gateway.aside(read)
 
 
-@router.get("/batches/{number}/file")
+@router.get("/batches/{number}/file", response_class=Response, responses=of_types("application/octet-stream"))
 async def batch_file(number: Number, gateway: Here) -> Response:
     """A batch's public file, from which anybody can recompute the batch. Its sha256 is the header's data_ref. It is
     there once the batch is on its way to the chain.
@@ -68,13 +78,13 @@ async def batch_file(number: Number, gateway: Here) -> Response:
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-@router.get("/proofs/payout/{payee}")
+@router.get("/proofs/payout/{payee}", response_model=answers.Proof)
 async def payout(payee: str, gateway: Here) -> dict[str, Any]:
     """A payee's cumulative payout in the newest final batch, and its proof."""
     return await _proof(gateway, party(payee), proofs.payout, lambda header: header.payout_root)
 
 
-@router.get("/proofs/debit/{account}")
+@router.get("/proofs/debit/{account}", response_model=answers.Proof)
 async def debit(account: str, gateway: Here) -> dict[str, Any]:
     """A consumer's cumulative debit in the newest final batch, and its proof."""
     return await _proof(gateway, party(account), proofs.debit, lambda header: header.debit_root)
@@ -84,10 +94,9 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     """A leaf's amount and siblings, leaf level first."""
 
     def read(session: Session) -> dict[str, Any]:
-        final = batches.with_status(session, gateway.lane, Status.final)  # Settlement checks against the newest
-        if not final:
+        batch = batches.last_final(session, gateway.lane)  # Settlement checks against the newest
+        if batch is None:
             raise Refusal(404, "nothing_final", "no batch is final yet")
-        batch = final[-1]
         found = find(session, batch, who)
         if found is None:
             raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.api.schemas.openapi import fields, schema
 from gateway.call import routing
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, ModelEntry
 from gateway.context import Gateway
@@ -22,7 +23,12 @@ from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import offer_hash, signing_digest
 
 LASTS_SECONDS = 60
-FIELDS = frozenset(("model", "meters", "max_price", "tiers", "near_ms", "nearest_from"))
+WANTED = schema("discover", "request")["properties"]
+SCHEMA = fields(
+    {"model": {"type": "string"}},
+    **{name: WANTED[name] for name in ("meters", "max_price", "tiers", "near_ms", "nearest_from")},
+)
+FIELDS = frozenset(SCHEMA["properties"])
 
 
 async def quote(gateway: Gateway, catalog: Catalog, wanted: Mapping[str, Any], now: int) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from gateway.api.dependencies import Asking, Here, party
-from gateway.api.schemas import MAX_INT
+from gateway.api.schemas import answers
+from gateway.api.schemas.bodies import MAX_INT
+from gateway.api.schemas.openapi import of_types
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from ledger.core.accounts import beancount, statements
@@ -37,7 +39,7 @@ COLUMNS = (
 """Columns of the CSV form."""
 
 
-@router.get("/statements/{address}")
+@router.get("/statements/{address}", response_model=answers.Statement, responses=of_types("text/csv", "text/plain"))
 async def statement(  # noqa: PLR0913
     address: str,
     gateway: Here,

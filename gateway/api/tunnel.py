@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import bounds
-from gateway.asgi import Client, Message, Sender, refused_response
+from gateway.asgi import Client, Message, Sender
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, NodeFailed, Refusal, internal, refusal
@@ -125,7 +125,7 @@ async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
         refused = refusal(error) if isinstance(error, TollwayError) else internal()
         kind = error.kind if isinstance(error, NodeFailed) else "unreachable"
         refused.headers.append((FAILED, kind.encode()))
-        await client.answer(refused_response(refused))
+        await client.refuse(refused)
     else:
         await _pass_back(reply, client)
     finally:

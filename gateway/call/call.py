@@ -33,11 +33,13 @@ from gateway.payment.leases import Hold
 from gateway.payment.x402 import Payment
 from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
+from ledger.core.catalog import protocols
+from ledger.core.pricing import eligibility
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.receipts.service_proofs import attempt_id
 from ledger.core.values import call_heads
-from ledger.core.values.atoms import Atoms
+from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import ZERO_DIGEST, Digest, to_hex
@@ -52,6 +54,8 @@ LATER = 1.0
 """Seconds that a call may have beyond the time of one node, so that a node that is too slow is told first."""
 MOST_BUSY = 8
 """The most busy nodes that one call asks beside those it tries."""
+HoldMore = Callable[[Atoms], Awaitable[None]]
+"""Has so many atoms more held. Refused with 402 when the payer has, or allows, less."""
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 """Charges what a candidate served. Returns the receipts; none when nothing was charged."""
 
@@ -106,11 +110,13 @@ class Route(msgspec.Struct, frozen=True):
     entry: ModelEntry
     candidates: Sequence[Candidate]
     most: Units
+    limit: Atoms | None
+    """The consumer's largest price, if it says one."""
 
     @property
     def price(self) -> Atoms:
-        """The most the request can cost, whoever serves it."""
-        return max(candidate.tariff.hold(self.most) for candidate in self.candidates)
+        """What the request is asked for, whoever serves it. Who costs more serves those that have more."""
+        return eligibility.asked([candidate.tariff.hold(self.most) for candidate in self.candidates], self.limit)
 
 
 class Call(msgspec.Struct):
@@ -123,6 +129,15 @@ class Call(msgspec.Struct):
     referral: ReferralContext | None = None
     part_of_workflow: bool = False
     """The workflow holds the money: the call holds none."""
+    planned: Atoms = 0
+    """What the workflow holds for it."""
+    hold_more: HoldMore | None = None
+    """Has the workflow hold more for it."""
+    too_dear: Atoms = MAX_ATOMS + 1
+    """The least for a candidate that its payer did not have, as far as is known; `short` is the refusal."""
+    short: Refusal | None = None
+    passed_over: int = 0
+    """Candidates that were too dear."""
     charge_workflow: Charge | None = None
     """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
@@ -148,10 +163,12 @@ class Call(msgspec.Struct):
         return entry.name if entry is not None else self.billing.model
 
     def tries(self, attempts: int) -> Iterator[tuple[int, Candidate]]:
-        """Candidates in turn, each with its number, until so many were tried. A busy one was not, up to `MOST_BUSY`."""
+        """Candidates in turn, each with its number, until so many were tried. One that is busy, or too dear for the
+        payer, was not, up to `MOST_BUSY`.
+        """
         for number, candidate in enumerate(self.candidates):
             busy = sum(failure.kind == "busy" for _, failure in self.failures) if self.failures else 0
-            if number - min(busy, MOST_BUSY) >= attempts:
+            if number - min(busy + self.passed_over, MOST_BUSY) >= attempts:
                 return
             yield number, candidate
 
@@ -164,12 +181,29 @@ class Call(msgspec.Struct):
         own = asyncio.get_running_loop().time() + gateway.settings.call_seconds
         return self.late_at if own > self.late_at else None
 
-    async def hold_for(self, gateway: Gateway, candidate: Candidate) -> None:
-        """Hold what this candidate may cost at most: for one dearer than the last, the difference too."""
+    async def holds(self, gateway: Gateway, candidate: Candidate) -> bool:
+        """Hold what this candidate may cost at most: for one dearer than the last, the difference too. False when that
+        is more than the payer has: then it is passed over.
+        """
+        need = (candidate.inner if self.part_of_workflow else candidate.tariff).hold(self.most)
+        if need < self.too_dear:
+            try:
+                await self._hold(gateway, need)
+                return True
+            except Refusal as refused:
+                if refused.status != 402:
+                    raise
+                self.short, self.too_dear = refused, need
+        self.passed_over += 1
+        return False
+
+    async def _hold(self, gateway: Gateway, need: Atoms) -> None:
         if self.part_of_workflow:
-            return
-        need = candidate.tariff.hold(self.most)
-        if self.hold is None:
+            if need > self.planned:
+                assert self.hold_more is not None
+                await self.hold_more(need - self.planned)
+                self.planned = need
+        elif self.hold is None:
             self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.allowance)
         elif self.hold.amount < need:
             more = need - self.hold.amount
@@ -216,9 +250,16 @@ class Call(msgspec.Struct):
 
 def find_route(gateway: Gateway, catalog: Catalog, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
     """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
-    if ask.protocol not in entry.protocols:
-        spoken = ", ".join(sorted(entry.protocols))
+    is_known = entry.model.kind == "weights"  # nodes compare a document with their files, and not with a server
+    if ask.protocol not in entry.protocols and (is_known or not protocols.takes(entry.protocols, ask.protocol)):
+        spoken = protocols.listed(entry.protocols)
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
+    needed = openai.needed_features(ask)
+    if needed and entry.features is not None:
+        for name, feature in needed.items():
+            if feature not in entry.features:
+                message = f"{entry.name} cannot do this: its document declares no {feature}"
+                raise Refusal(400, "unsupported_parameter", message, param=name)
     settings = gateway.settings
     limit = ask.limit
     if limit is None:
@@ -227,7 +268,7 @@ def find_route(gateway: Gateway, catalog: Catalog, entry: ModelEntry, ask: Ask, 
     sold_by_image = any(Meter.input_image in one.tariff.metered for one in entry.candidates)
     images = ask.most_images if sold_by_image else 0  # a long body is searched only where it matters
     most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images)
-    return Route(catalog, entry, routing.eligible(entry, preferences, most), most)
+    return Route(catalog, entry, routing.eligible(entry, preferences, most), most, preferences.max_price)
 
 
 def late(gateway: Gateway) -> float:
@@ -287,7 +328,8 @@ async def _attempt(gateway: Gateway, call: Call) -> Answer:
     route, served = call.tries(gateway.settings.attempts), False
     try:
         for number, candidate in route:
-            await call.hold_for(gateway, candidate)
+            if not await call.holds(gateway, candidate):
+                continue
             try:
                 if hedging:
                     async with asyncio.timeout_at(call.late_at):
@@ -356,8 +398,8 @@ async def _hedged(
         second = next(route, None) if not done else None
         if second is not None:
             with suppress(Refusal):
-                await call.hold_for(gateway, second[1])
-                asked.append(asyncio.create_task(_once(gateway, call, second[1], second[0])))
+                if await call.holds(gateway, second[1]):
+                    asked.append(asyncio.create_task(_once(gateway, call, second[1], second[0])))
         waiting, last = set(asked), NodeFailed("no node answered", "error")
         while waiting:
             with call.presence:
@@ -388,10 +430,10 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
     except BaseException:
         reply.cancel()
         raise
-    answers.check_status(reply, body)
+    answers.check_status(call.ask.path, reply, body)
     took_ms = steady_ms() - started
     meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
-    metered = await answers.whole(meters, call.ask, reply, body, took_ms)
+    metered, body = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token
     if call.ask.path != INFER and metered.text_tokens > most:
         body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
@@ -415,7 +457,7 @@ def _proven(gateway: Gateway, candidate: Candidate, asked: Asked, call_id: Diges
     """
     at = now_ms()
     head = call_heads.write(CallHead(gateway.lane, gateway.signer.public, at), candidate.secret, asked)
-    parent = call_heads.write_parent(gateway.parent_key, call_id, candidate.provider, at)
+    parent = call_heads.write_parent(gateway.parent_keys[0], call_id, candidate.provider, at)
     lines = f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n"
     return f"{lines}{call_heads.PARENT}: {parent}\r\n".encode()
 
@@ -426,6 +468,8 @@ def exhausted(call: Call) -> TollwayError:
     """
     facts: dict[str, object] = {"attempts": call.billing.attempts}
     failures = [failure for _, failure in call.failures]
+    if call.short is not None and not failures:
+        return call.short
     if not failures:
         return Refusal(
             503, "no_capacity", f"no provider of {call.billing.model} has capacity", retry_after=1, facts=facts
@@ -436,6 +480,8 @@ def exhausted(call: Call) -> TollwayError:
     if isinstance(last, PassedOn):
         return last
     message = f"{last.message}; {len(failures)} tried, nothing was charged"
+    if call.passed_over:
+        message += f"; {call.passed_over} more than this cost more than is paid or allowed for it"
     if tried:
         status = 504 if last.kind in ("timeout", "late") else 502
         return Refusal(status, f"node_{last.kind}", message, facts=facts)

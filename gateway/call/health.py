@@ -88,6 +88,12 @@ class Health:
         """The round trip to it, 0 while nothing is measured. No answer of a model moves it."""
         return self.connect_ms if self.tunnel is None else self.tunnel.round_trip_ms or 0
 
+    @property
+    def measured_ppm(self) -> int | None:
+        """Its quality; None while no call and no probe has said anything of it."""
+        seen = self.calls or self.answered_at or self.latency_ms or self.quality_ppm != PPM
+        return self.quality_ppm if seen else None
+
     def is_last(self, consumer: Address | None, now: int) -> bool:
         """Whether it is tried after all others: it is busy, or did not serve this consumer lately."""
         return self.busy_until > now or (consumer is not None and self.marks.get(consumer, 0) > now)

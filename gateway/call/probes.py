@@ -22,8 +22,9 @@ from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import openai
-from gateway.metering.ask import CHAT, INFER, Ask
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask
 from gateway.payment.billing import Billing, most_units
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import call_id, to_hex
 
@@ -36,6 +37,12 @@ MOST_ATOMS = 10_000
 """The most that the operator pays for one probe."""
 MOST_ANSWER_BYTES, MOST_SECONDS = 16_384, 10
 """What it is held for, and charged at most, where bytes or time are paid for."""
+PROBES: Mapping[str, Mapping[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
+    COMPLETIONS: {"prompt": "Hello", "max_tokens": 1},
+    EMBEDDINGS: {"input": "Hello"},
+    RERANK: {"query": "Hello", "documents": ["Hello"]},
+}
 MOST_ELEMENTS = 4_096
 """The largest tensor that a probe fills."""
 
@@ -92,7 +99,7 @@ async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> st
     price = candidate.tariff.hold(call.most)
     with suppress(Refusal):
         if price <= MOST_ATOMS and gateway.unwell.may_pay(candidate.provider, price, now_ms()):
-            await call.hold_for(gateway, candidate)
+            await call.holds(gateway, candidate)
     try:
         async with asyncio.timeout(gateway.settings.first_byte_seconds):  # for all of it: it is one token
             answer = await calls.invoke(gateway, call, candidate, 0)
@@ -131,14 +138,17 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
 
 
 def ask_of(entry: ModelEntry) -> Ask:
-    """A probe of a model: one token of chat, or tensors that fit the declared inputs. Whether a model can use those is
-    not declared, so a refusal of them, or an error, says only that the node is there.
+    """A probe of a model, by an interface of its document: one token of chat or of a text, one embedding, one document,
+    or tensors that fit the declared inputs. Whether a model can use those is not declared, so a refusal of them, or an
+    error, says only that the node is there.
     """
-    if "openai.chat/1" in entry.protocols:
-        said = {"model": entry.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-        return openai.read(CHAT, orjson.dumps(said))
+    for path, said in PROBES.items():
+        if PROTOCOLS[path] in entry.protocols:
+            return openai.read(path, orjson.dumps({"model": entry.name, **said}))
     interfaces = entry.model.document["interfaces"]
-    declared: list[Mapping[str, Any]] = next((one["inputs"] for one in interfaces if one["protocol"] == "oip/2"), [])
+    declared: list[Mapping[str, Any]] = next(
+        (one["inputs"] for one in interfaces if one["protocol"] == Protocol.tensors), []
+    )
     inputs = [_tensor(one) for one in declared]
     return Ask(INFER, entry.name, orjson.dumps({"inputs": inputs}), limit=0)
 

@@ -125,10 +125,12 @@ def order(candidates: Sequence[Candidate], most: Units, draw: Draw) -> Iterator[
 
 
 def _draw(candidates: Sequence[Candidate], most: Units, draw: Draw) -> Candidate | None:
-    """One candidate; None when none has capacity."""
+    """One candidate; None when none has capacity. It is drawn by the most that it may cost: a meter that its node alone
+    counts, such as cached input, may be dear.
+    """
     if len(candidates) == 1:
         return candidates[0]
-    seen = [as_seen(one, (one.inner if draw.inner else one.tariff).price(most)[0]) for one in candidates]
+    seen = [as_seen(one, (one.inner if draw.inner else one.tariff).hold(most)) for one in candidates]
     try:
         return candidates[routing.choose(seen, draw.seed, draw.tau_ppm)]
     except Unavailable:

@@ -11,6 +11,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable
 
+import msgspec
 import orjson
 
 from gateway import bounds
@@ -66,7 +67,8 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
     served = False
     try:
         for number, candidate in call.tries(gateway.settings.attempts):
-            await call.hold_for(gateway, candidate)
+            if not await call.holds(gateway, candidate):
+                continue
             streaming = _Streaming(gateway, call, candidate, request, call.stop_at(gateway, number))
             try:
                 async with asyncio.timeout_at(streaming.stop_at):
@@ -104,9 +106,10 @@ class _Streaming:
         counted = gateway.tokenizers.of(candidate.subject) is not None
         by_byte = Meter.byte in candidate.tariff.metered
         most_bytes = call.most.byte - len(call.ask.body) if by_byte else sys.maxsize
-        self.accumulator = StreamAccumulator(
-            call.ask, call.billing.salt, call.most.output_token, most_bytes, keep_text=counted
-        )
+        ask = call.ask
+        if ask is not request.ask:  # a workflow's last step, whose answer is the workflow's
+            ask = msgspec.structs.replace(ask, model=request.ask.model)
+        self.accumulator = StreamAccumulator(ask, call.billing.salt, call.most.output_token, most_bytes, counted)
         self.started = steady_ms()
         self.first_byte_ms = self.first_token_ms = 0
         """Until its first token, since this node was asked, and since the request arrived."""
@@ -123,7 +126,7 @@ class _Streaming:
         self.client.presence.stop = self._leave
         try:
             if not 200 <= reply.status < 300:
-                answers.check_status(reply, await reply.body(bounds.ANSWER_BYTES))
+                answers.check_status(self.call.ask.path, reply, await reply.body(bounds.ANSWER_BYTES))
             self.chunks = reply.chunks()
             while self.accumulator.state is StreamState.silent:
                 chunk = await anext(self.chunks, None)
@@ -239,7 +242,8 @@ class _Streaming:
             return self.unsent + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
         if self.end is EndReason.hold_reached and signed:
             self.accumulator.report(signed[-1].receipt.units)
-        return self.unsent + self.accumulator.last_events(note) + comment + DONE
+        cost = self.gateway.currency.decimal(int(note["charge"])) if note else None
+        return self.unsent + self.accumulator.last_events(note, cost) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
         if self.stored is not None and self.stored_bytes <= bounds.KEPT_ANSWER_BYTES:  # a longer one is not kept

@@ -16,6 +16,7 @@ from gateway.errors import Refusal
 from gateway.upstream.target import Target
 from ledger.core.catalog.capsules import Capsule, Step
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.realms import Members
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.price import Tariff
@@ -56,7 +57,7 @@ class ModelEntry:
     owner: Address
     candidates: tuple[Candidate, ...]
     context_tokens: int | None
-    protocols: frozenset[str]
+    protocols: frozenset[Protocol]
     why: str = ""
     sponsorship: Sponsorship | None = None
     published_at: int = 0
@@ -66,6 +67,16 @@ class ModelEntry:
     @property
     def id(self) -> Digest:
         return self.model.id
+
+    @property
+    def version(self) -> str:
+        return str(self.model.document["version"])
+
+    @property
+    def features(self) -> frozenset[str] | None:
+        """What it can do, as its document declares it; None when that says nothing of it."""
+        rows = [row["features"] for row in self.model.document["capabilities"] if "features" in row]
+        return frozenset(name for row in rows for name in row) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,10 @@ class CapsuleEntry:
     def id(self) -> Digest:
         return self.capsule.id
 
+    @property
+    def version(self) -> str:
+        return str(self.capsule.document["version"])
+
 
 Entry = ModelEntry | CapsuleEntry
 
@@ -109,8 +124,6 @@ class Catalog:
     """The realm's list, if it has one."""
     outside: "Catalog | None" = field(default=None, compare=False, repr=False)
     """A realm's: the catalog for everybody."""
-    hidden: frozenset[Digest] = frozenset()
-    """Models and workflows that are there in realms only."""
     inside: Mapping[str, "Catalog"] = field(default_factory=dict, compare=False, repr=False)
     """The catalogs of the realms by name. A realm's has none."""
     able: dict[tuple[Digest, str], tuple[ModelEntry, ...]] = field(default_factory=dict, compare=False, repr=False)
@@ -123,6 +136,13 @@ class Catalog:
             return entry
         bounds.check_model_name(name)
         raise UnknownModel(self, name)
+
+    def versioned(self, text: str) -> str:
+        """The name of a model that a path names `NAME/versions/VERSION`, or by its name alone."""
+        name, named, version = text.rpartition("/versions/")
+        if not named:
+            return text
+        return name if self.find(name).version == version else f"{name}@{version}"
 
     def nearest(self, name: str) -> list[str]:
         """Up to three names like this one. It takes long: not on the event loop."""
@@ -140,9 +160,15 @@ class Catalog:
         """Where a workflow's step runs: here; but outside, if its capsule names a realm and the step does not."""
         return self.outside if capsule.realm and not step.realm and self.outside is not None else self
 
+    def may_know_of(self, realm: str) -> bool:
+        """Whether who sees this catalog may know of an offer in a realm, or in none: a realm's is its members'."""
+        return realm == self.realm and (not realm or self.outside is not None)
+
     def may_show(self, document: Digest, public: "Catalog") -> bool:
-        """Whether who sees this catalog may see a document: it is in it, or for everybody."""
-        return document not in public.hidden or document in self.by_id
+        """Whether who sees this catalog may see a model or workflow: it is in it, or for everybody. What was published
+        since the catalog was loaded is neither: it may be a realm's.
+        """
+        return document in self.by_id or document in public.by_id
 
     def everywhere(self, subject: Digest) -> Iterator[ModelEntry]:
         """A model for everybody, and in each realm that it is offered in: for what no caller is shown."""

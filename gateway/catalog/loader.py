@@ -19,6 +19,7 @@ from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.catalog.names import Published
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.realms import Members
 from ledger.core.pricing import commissions, eligibility, epochs, sponsors, terms
 from ledger.core.pricing.commissions import Sponsorship
@@ -220,11 +221,11 @@ class _Loading:
     def catalog(self) -> Catalog:
         """The catalog for everybody, with those of the realms."""
         epoch, root, inside = self.market.book.epoch, self.market.book.root, dict[str, Catalog]()
-        hidden = frozenset(self.market.published.keys() - self.public.keys())
+        hidden = self.market.published.keys() - self.public.keys()
         called = self.meanings(id for id in self.places if id not in hidden)
         at = {one.id: one.at for one in self.published}
         by_id, by_name = _named(self.public, called, at)
-        public = Catalog(epoch, root, by_id, by_name, hidden=hidden, inside=inside)
+        public = Catalog(epoch, root, by_id, by_name, inside=inside)
         shared: dict[Digest, Entry] = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
         shared_names: dict[str, Entry] = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
         for realm, own in self.inside.items():  # of what is its own alone: everybody can make realms
@@ -251,7 +252,7 @@ class _Loading:
         """A model with the providers that offer it in a realm, or to everybody."""
         capabilities = model.document["capabilities"]
         context = max((one.get("context_tokens", 0) for one in capabilities), default=0) or None
-        protocols = frozenset(one["protocol"] for one in model.document["interfaces"])
+        protocols = frozenset(Protocol(one["protocol"]) for one in model.document["interfaces"])
         try:
             lines = terms.model_lines(self.market, model)
             candidates, owner = self.candidates(model, lines, realm), lines[0].party

@@ -9,7 +9,7 @@ from gateway import bounds
 from gateway.call.idempotency import JSON, StoredResponse
 from gateway.errors import NodeFailed
 from gateway.metering import inference_v2, openai, usage
-from gateway.metering.ask import EMBEDDINGS, INFER, Ask
+from gateway.metering.ask import INFER, READ_ONLY, Ask
 from gateway.metering.openai import StreamAccumulator
 from gateway.metering.usage import Metered, NodeUnits, Usage
 from gateway.upstream.http import Reply
@@ -27,9 +27,9 @@ UNSEEN = (Meter.reasoning_token, Meter.output_audio_token)
 class PassedOn(NodeFailed):
     """The node refused the request as such. If all do, its own error is the answer."""
 
-    def __init__(self, reply: Reply, body: bytes) -> None:
+    def __init__(self, path: str, reply: Reply, body: bytes) -> None:
         super().__init__(f"the node refused the request with status {reply.status}", "refused", status=reply.status)
-        self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
+        self.stored = StoredResponse(reply.status, JSON, refusal_of(path, reply.status, body))
 
 
 class Meters(NamedTuple):
@@ -42,9 +42,11 @@ class Meters(NamedTuple):
     most: int
 
 
-async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
-    """Units of a whole answer. Raises NodeFailed when it is not one."""
-    noted = usage.node_units(reply.headers.get(b"tollway-usage")) or {}
+async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> tuple[Metered, bytes]:
+    """Units of a whole answer, and the answer as the consumer gets it: of the model that was asked for. Raises
+    NodeFailed when it is none.
+    """
+    noted, shown = usage.node_units(reply.headers.get(b"tollway-usage")) or {}, body
     if ask.path == INFER:
         if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
@@ -54,10 +56,12 @@ async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: in
         answer = openai.read_answer(ask.path, body)
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
+        if answer.model is not None and answer.model != ask.model:
+            shown = openai.named(body, answer.model, ask.model)
         text = answer.text
         ours = await usage.count(meters.tokenizer, text, meters.most) if text and meters.tokenizer is not None else None
         counted = _tokens(meters, ask, answer.usage, _Delivered(ours, len(text.encode()), None), noted)
-    return _metered(meters, ask, counted, noted, took_ms, len(body))
+    return _metered(meters, ask, counted, noted, took_ms, len(body)), shown
 
 
 async def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
@@ -102,11 +106,13 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
         finer |= reported.finer()
     ours = delivered.ours
     claimed_in = reported.inputs if reported is not None else None
+    if claimed_in is None and reported is not None and ask.path in READ_ONLY:
+        claimed_in = usage.number(reported.total_tokens)
     claimed_out = reported.outputs if reported is not None else None
     if claimed_in is None:
         claimed_in = usage.estimate(len(ask.body))
     inputs = max(0, min(claimed_in, len(ask.body)))
-    if ask.path == EMBEDDINGS:
+    if ask.path in READ_ONLY:
         return _Tokens(inputs, 0, 0, claimed_in > len(ask.body), finer)
     unseen = 0
     if claimed_out is None:
@@ -143,27 +149,30 @@ def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_m
     return Metered(by_meter(counts), tokens.outputs - tokens.unseen, tokens.overclaimed)
 
 
-def openai_error(status: int, body: bytes) -> bytes:
-    """A node's error in OpenAI's shape, without what is too long to be one."""
+def refusal_of(path: str, status: int, body: bytes) -> bytes:
+    """A node's error in the shape of a path's protocol, OpenAI's or a text, without what is too long to be one."""
     try:
         answer = orjson.loads(body) if len(body) <= bounds.REFUSAL_BYTES else None
     except orjson.JSONDecodeError:
         answer = None
-    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+    said = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
+    if isinstance(said, str if path == INFER else dict):
         return body
-    detail = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
+    detail = said.get("message") if isinstance(said, dict) else said
     message = detail if isinstance(detail, str) else f"the node refused the request with status {status}"
+    if path == INFER:
+        return orjson.dumps({"error": message})
     error = {"message": message, "type": "invalid_request_error", "code": "node_refused", "param": None}
     return orjson.dumps({"error": error})
 
 
-def check_status(reply: Reply, body: bytes) -> None:
+def check_status(path: str, reply: Reply, body: bytes) -> None:
     """Raise NodeFailed unless the node served: PassedOn when it refused the request as such."""
     status = reply.status
     if 200 <= status < 300:
         return
     if status in PASSED_ON:
-        raise PassedOn(reply, body)
+        raise PassedOn(path, reply, body)
     if status in BUSY:
         wait = bounds.number(reply.headers.get(b"retry-after", b""))
         retry_after = wait if wait is not None else 1

@@ -10,10 +10,22 @@ import orjson
 
 from gateway import bounds
 from gateway.errors import Refusal
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+RERANK = "/v1/rerank"
 INFER = "/v2/models/{model}/infer"
+PROTOCOLS = {
+    CHAT: Protocol.chat,
+    COMPLETIONS: Protocol.completions,
+    EMBEDDINGS: Protocol.embeddings,
+    RERANK: Protocol.rerank,
+    INFER: Protocol.tensors,
+}
+"""The protocol of each route."""
+READ_ONLY = frozenset((EMBEDDINGS, RERANK))
+"""Paths whose answers hold no generated text: only what is read is metered."""
 LIMITS = ("max_tokens", "max_completion_tokens")
 """The names of the output limit. An offer says which its node reads; the other one never reaches it."""
 
@@ -75,9 +87,9 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         return self.body.count(b"image_url") + self.body.count(b"input_image") if self.path == CHAT else 0
 
     @property
-    def protocol(self) -> str:
+    def protocol(self) -> Protocol:
         """The protocol a model must speak to serve this."""
-        return "oip/2" if self.path == INFER else "openai.chat/1"
+        return PROTOCOLS[self.path]
 
     def upstream_path(self, served_as: str) -> str:
         """The path of the request at a node that calls the model `served_as`."""
@@ -99,7 +111,7 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if self.path == INFER:
             return self.body
         written: dict[str, bytes | msgspec.Raw] = {**self.fields, "model": orjson.dumps(served_as)}
-        if self.path != EMBEDDINGS:
+        if self.path not in READ_ONLY:
             for name in LIMITS:
                 written.pop(name, None)
             written[limit_name] = b"%d" % limit

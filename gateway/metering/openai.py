@@ -3,7 +3,8 @@
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -12,7 +13,7 @@ import orjson
 
 from gateway import bounds
 from gateway.errors import NodeFailed, Refusal
-from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, Ask
+from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, READ_ONLY, RERANK, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import BodyHash, Digest
 from ledger.core.values.meters import Units, coarse
@@ -76,9 +77,7 @@ def read(path: str, body: bytes) -> Ask:
         read_fields = [b"%b%b" % (key, found[name]) for name, key in _KEYS.items() if name in found]
         wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))  # not of the body: a long one is passed only once
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        param = where.rstrip("`") or ("model" if "`model`" in message else None)
-        raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
+        raise not_valid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     limit, options = wanted.limit, wanted.stream_options
@@ -90,11 +89,20 @@ def read(path: str, body: bytes) -> Ask:
         path,
         wanted.model,
         body,
-        stream=bool(wanted.stream) and path != EMBEDDINGS,
+        stream=bool(wanted.stream) and path not in READ_ONLY,
         include_usage=bool(options and options.include_usage),
         fields=found,
-        limit=0 if path == EMBEDDINGS else limit,
+        limit=0 if path in READ_ONLY else limit,
         choices=max(wanted.n or 1, wanted.best_of or 1),
+    )
+
+
+def not_valid(error: msgspec.ValidationError) -> Refusal:
+    """The refusal of a request with a field that is missing, or has another type than it should."""
+    message, _, where = str(error).partition(" - at `$.")
+    missing = message.partition("missing required field `")[2].rstrip("`")
+    return Refusal(
+        400, "invalid_request", f"the request is not valid: {error}", param=where.rstrip("`") or missing or None
     )
 
 
@@ -109,6 +117,28 @@ def _check_names(names: Iterable[str]) -> None:
             raise Refusal(400, "invalid_request", message, param=name)
         if plain in _KEYS:
             raise Refusal(400, "invalid_request", f"{name} is written {plain}", param=name)
+
+
+MEANING = frozenset(("tool_choice", "response_format", "logprobs"))
+"""Fields of a request that a model which does not know them must not be paid for ignoring."""
+_IGNORABLE = {
+    "tool_choice": (b"null", b'"auto"', b'"none"'),
+    "logprobs": (b"null", b"false"),
+}
+_TEXT = re.compile(rb'\{\s*"type"\s*:\s*"text"\s*\}|null')
+
+
+def needed_features(ask: Ask) -> dict[str, str]:
+    """The features that a model must have for a request to mean what it says, by the field that needs each."""
+    if MEANING.isdisjoint(ask.fields):
+        return {}
+    needed = {}
+    for name, feature in (("tool_choice", "tools"), ("response_format", "json"), ("logprobs", "logprobs")):
+        said = bytes(ask.fields.get(name, b"null"))
+        ignorable = _TEXT.fullmatch(said) if name == "response_format" else said in _IGNORABLE[name]
+        if not ignorable:
+            needed[name] = feature
+    return needed
 
 
 class _Function(msgspec.Struct):
@@ -164,8 +194,10 @@ class _Choice(msgspec.Struct):
 class Answer(msgspec.Struct):
     """The metered parts of a whole answer."""
 
+    model: Any = None
     choices: list[_Choice] | None = None
     data: list[msgspec.Raw] | None = None
+    results: list[msgspec.Raw] | None = None
     usage: Usage | None = None
     error: Any = None
 
@@ -173,6 +205,27 @@ class Answer(msgspec.Struct):
     def text(self) -> str:
         """All that was generated."""
         return "".join([choice.generated for choice in self.choices or ()])
+
+
+NAME, MODEL = b'"model"', b'"model":'
+UNKNOWN = b"\0"
+"""What no JSON has."""
+
+
+def named(body: bytes, said: Any, asked: str) -> bytes:
+    """An answer or event that names its model as it was asked for, where it `said` another name. It is decoded, and
+    then only its outer fields, where the name cannot be told by its bytes. Raises NodeFailed when it is no JSON.
+    """
+    written = MODEL + orjson.dumps(said) if type(said) is str else b""
+    if body.count(written) == 1 == body.count(NAME):
+        return body.replace(written, MODEL + orjson.dumps(asked))
+    try:
+        outer: dict[str, bytes | msgspec.Raw] = {**fields(body)}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NodeFailed("the node's answer is nonsense", "nonsense") from error
+    if "model" in outer:
+        outer["model"] = orjson.dumps(asked)
+    return b"{%b}" % b",".join([b"".join((orjson.dumps(name), b":", value)) for name, value in outer.items()])
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
@@ -188,7 +241,8 @@ def read_answer(path: str, body: bytes) -> Answer | None:
         return None
     if answer.error is not None:
         raise NodeFailed("the node answered an error as if it had served", "error")
-    return answer if (answer.data if path == EMBEDDINGS else answer.choices) else None
+    found = answer.data if path == EMBEDDINGS else answer.results if path == RERANK else answer.choices
+    return answer if found else None
 
 
 class _Ended(msgspec.Struct):
@@ -269,6 +323,7 @@ class _Part(msgspec.Struct):
 class _Event(msgspec.Struct):
     """The metered parts of one event of a stream."""
 
+    model: Any = None
     choices: list[_Part] | None = []
     usage: Usage | None = None
     error: Any = None
@@ -319,6 +374,10 @@ class StreamAccumulator:
         self.size = 0
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
+        self._model = self._said = ask.model
+        """The model's name as it was asked for, and as the last event said it."""
+        self._misnamed, self._right = b"", MODEL + orjson.dumps(ask.model)
+        """How events write the name, once they write another one; and how it is to be written."""
         self._unread: list[bytes] = []
         """The beginning of an event, in pieces; `_seam` are its last bytes."""
         self._seam = b""
@@ -352,7 +411,7 @@ class StreamAccumulator:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
         out: list[bytes] = []
         for raw in self._events(chunk):
-            data = _data_of(raw)
+            data = data_of(raw)
             if data == b"[DONE]":
                 self.state = StreamState.done
                 break
@@ -371,7 +430,7 @@ class StreamAccumulator:
         if not out:
             return b""
         out.append(b"")
-        whole = b"\n\n".join(out)
+        whole = self._named(b"\n\n".join(out))
         self._hasher.update(whole)
         return whole
 
@@ -383,14 +442,17 @@ class StreamAccumulator:
             usage = {**tokens, "total_tokens": billed.input_token + billed.output_token}
             self._held_back = {**self._envelope(), "choices": [], "usage": usage}
 
-    def last_events(self, note: dict[str, Any] | None) -> bytes:
-        """The usage, held back until the receipt is durable, with what the call cost."""
+    def last_events(self, note: dict[str, Any] | None, cost: str | None = None) -> bytes:
+        """The usage, held back until the receipt is durable, with the receipt and what the call cost."""
         if self._held_back is None:
             return b""
         event = _without_ours(self._held_back)
+        if "model" in event:
+            event["model"] = self._model
+        event["usage"] = with_cost(event["usage"], cost)
         if note is not None:
             event["tollway"] = note
-        return b"data: " + orjson.dumps(event) + b"\n\n"
+        return b"data: " + msgspec.json.encode(event) + b"\n\n"
 
     def _events(self, chunk: bytes) -> list[bytes]:
         """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
@@ -420,6 +482,26 @@ class StreamAccumulator:
         self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
+    def _note_model(self, said: Any) -> None:
+        """Remember how an event says the model's name, if it says one, where that is not how it was asked for."""
+        if said is not None:
+            self._said = said
+            self._misnamed = MODEL + orjson.dumps(said) if type(said) is str else UNKNOWN
+
+    def _named(self, whole: bytes) -> bytes:
+        """Events that name the model as it was asked for: all at once where every event has the name that was said
+        last, written in the same way.
+        """
+        if not self._misnamed:
+            return whole
+        if whole.count(self._misnamed) == whole.count(NAME):
+            return whole.replace(self._misnamed, self._right)
+        events = []
+        for raw in whole.split(b"\n\n"):
+            data = data_of(raw)
+            events.append(raw if data is None else b"data: " + named(data, None, self._model))
+        return b"\n\n".join(events)
+
     def _skip(self, size: int) -> None:
         """Count what came before the first token."""
         self._prelude_bytes += size
@@ -428,6 +510,8 @@ class StreamAccumulator:
 
     def _take_event(self, event: _Event, data: bytes) -> bytes:
         """Count an event. Returns what the consumer gets of its data: nothing of the usage, which we send ourselves."""
+        if event.model != self._said:
+            self._note_model(event.model)
         if event.choices and not self._count(event.choices, data):
             self.state = _FULL
             return self._cut()
@@ -508,11 +592,17 @@ def _too_long(what: str, most: int) -> NodeFailed:
     return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
 
 
+def with_cost(usage: Mapping[str, Any], cost: str | None) -> dict[str, Any]:
+    """A usage with what the call cost the consumer, as a number with all its places; without what the node paid."""
+    said = {name: value for name, value in usage.items() if name != "cost"}
+    return said if cost is None else {**said, "cost": msgspec.Raw(cost.encode())}
+
+
 def _without_ours(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in NODES_OWN}
 
 
-def _data_of(raw: bytes) -> bytes | None:
+def data_of(raw: bytes) -> bytes | None:
     """The data of an event; None for comments and other fields."""
     if raw.startswith(b"data:") and LF not in raw:
         return raw[5:].strip()

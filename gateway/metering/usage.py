@@ -35,6 +35,7 @@ class Usage(msgspec.Struct):
 
     prompt_tokens: Any = None
     completion_tokens: Any = None
+    total_tokens: Any = None
     prompt_tokens_details: Any = None
     completion_tokens_details: Any = None
     cache_read_input_tokens: Any = None

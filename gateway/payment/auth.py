@@ -33,6 +33,7 @@ MINUTE_MS = 60_000
 KNOWN_KEYS = 100_000
 FRESH_MS = 60_000
 """A signed request is good for this long before and after the time it names."""
+RATE_HEADERS = tuple(b"x-ratelimit-%b-requests" % what for what in (b"limit", b"remaining", b"reset"))
 SAFE = frozenset(("GET", "HEAD"))
 """Methods that change nothing: such a request may be sent again while its signature is fresh."""
 
@@ -51,6 +52,8 @@ class Caller:
     budget: Allowance | None = None
     dated: bool = False
     models: frozenset[str] = frozenset()
+    limited: bool = False
+    """The key, or one it descends from, has a rate."""
 
     @property
     def asker(self) -> Asker:
@@ -109,13 +112,10 @@ def _missing() -> Refusal:
 
 @dataclass(slots=True)
 class _Known:
-    """A key as it was at `seen_at` (steady ms), with those it descends from (`line`); `limited` when one of them has a
-    rate.
-    """
+    """A key as it was at `seen_at` (steady ms), with those it descends from (`line`)."""
 
     caller: Caller
     line: tuple[ApiKey, ...]
-    limited: bool
     seen_at: int
 
 
@@ -177,7 +177,7 @@ class Authenticator:
 
     async def _by_key(self, secret: bytes, now: int) -> Caller:
         known = await self._by_hash(hashlib.sha256(secret).digest(), now)
-        if known.limited:
+        if known.caller.limited:
             self._throttle(known.line, steady_ms())
         self._used[known.line[0].id] = now
         return known.caller
@@ -221,7 +221,7 @@ class Authenticator:
         budget = Allowance((*key.made_by, key.id)) if bounded else None
         dated = any(one.period is not None for one in budgets)
         limited = any(one.rate is not None for one in line)
-        return _Known(Caller(key.consumer, key, ancestors, budget, dated, models(budgets)), line, limited, at)
+        return _Known(Caller(key.consumer, key, ancestors, budget, dated, models(budgets), limited), line, at)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
         """Remember a key that was read, unless `forget` was called meanwhile."""
@@ -234,6 +234,15 @@ class Authenticator:
             self._known.clear()
         self._known[hashed] = looking.result()
 
+    def rate_headers(self, caller: Caller) -> list[tuple[bytes, bytes]]:
+        """What a limited caller's rate still allows, as OpenAI's clients read it: of its line's keys, the one that
+        allows least.
+        """
+        assert caller.key is not None
+        at, line = steady_ms(), (caller.key, *caller.ancestors)
+        limited = [(self._bucket(key, key.rate, at).tokens, key.rate) for key in line if key.rate is not None]
+        return _rate_headers(*min(limited))
+
     def _throttle(self, line: tuple[ApiKey, ...], at: int) -> None:
         """Limit a key's calls, and those of its sub-keys with them, by a token bucket that holds one minute's calls.
 
@@ -243,7 +252,10 @@ class Authenticator:
         for bucket, rate in limited:
             if bucket.tokens < 1:
                 wait = int((1 - bucket.tokens) * 60 / rate) + 1
-                raise Refusal(429, "rate_limited", f"this key may make {rate} calls a minute", retry_after=wait)
+                message = f"this key may make {rate} calls a minute"
+                refused = Refusal(429, "rate_limited", message, retry_after=wait)
+                refused.headers += _rate_headers(bucket.tokens, rate)
+                raise refused
         for bucket, _ in limited:
             bucket.tokens -= 1
 
@@ -306,6 +318,11 @@ class Authenticator:
 
         await transact_aside(self._engine, check)  # no call is signed so
         return Caller(account)
+
+
+def _rate_headers(left: float, rate: int) -> list[tuple[bytes, bytes]]:
+    said = (rate, int(left), f"{(rate - left) * 60 / rate:.3f}s")
+    return [(name, str(value).encode()) for name, value in zip(RATE_HEADERS, said, strict=True)]
 
 
 def idempotency_key(headers: Mapping[bytes, bytes]) -> bytes | None:

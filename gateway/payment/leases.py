@@ -147,6 +147,7 @@ class BalanceLeases:
 
         `allowance` is what else it is taken of, where a key's budget bounds it.
         """
+        assert amount >= 0, "a hold below 0 would make money"
         if consumer in self._ending:
             said = (
                 "this account asked to leave its lane, or revoked the key of its voucher: what is leased here goes back"

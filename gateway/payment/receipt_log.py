@@ -217,8 +217,12 @@ def _spend(left: Counter[Address], bundle: Bundle) -> bool:
 
 
 def _resolve(group: Sequence[Waiting], results: Sequence[Outcome]) -> None:
+    """Tell each of the group. What is wrong with the hold of one keeps nobody else from the log."""
     for (_, settle, future, _), result in zip(group, results, strict=True):
-        settle(not isinstance(result, TollwayError))
+        try:
+            settle(not isinstance(result, TollwayError))
+        except Exception:
+            log.exception("hold_not_settled")
         if future.done():
             continue
         if isinstance(result, TollwayError):

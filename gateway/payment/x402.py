@@ -8,7 +8,9 @@ to be published.
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -28,11 +30,12 @@ from ledger.store.chain import lanes
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
 LASTS_SECONDS = 300
+"""How long a client may let its payment be valid, by the chain's clock: a local chain's may be far ahead of its own."""
 MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
-EXTENSIONS = {
+EXTENSIONS: dict[str, Any] = {
     IDENTIFIER: {
         "info": {"required": False},
         "schema": SCHEMA
@@ -46,13 +49,8 @@ EXTENSIONS = {
     },
     "bazaar": {
         "info": {
-            "input": {
-                "type": "http",
-                "method": "POST",
-                "bodyType": "json",
-                "body": {"model": "@org/name", "messages": []},
-            },
-            "output": {"type": "json", "format": "openai.chat.completion"},
+            "input": {"type": "http", "method": "POST", "bodyType": "json", "body": {}},
+            "output": {"type": "json"},
         },
         "schema": SCHEMA
         | {
@@ -73,7 +71,7 @@ EXTENSIONS = {
         },
     },
 }
-"""Extensions of a 402's price: payments may have an identifier, and the schema of the resource's call."""
+"""Extensions of a 402's price: payments may have an identifier, and how the resource is called, without its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +103,16 @@ def token_domain(gateway: Gateway) -> Domain:
     return deployed(gateway).token_domain
 
 
-def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
-    """A 402 that a stock client can pay to the lane's address: `amount`, the most the request may cost.
+def _extensions(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The extensions of a price, with a body by which the resource can be called."""
+    bazaar = EXTENSIONS["bazaar"]
+    info = {**bazaar["info"], "input": {**bazaar["info"]["input"], "body": body}}
+    return {**EXTENSIONS, "bazaar": {**bazaar, "info": info}}
+
+
+def required(gateway: Gateway, path: str, host: bytes, amount: int, body: Mapping[str, Any]) -> Refusal:
+    """A 402 that a stock client can pay to the lane's address: `amount`, the most the request may cost. It shows a
+    `body` by which its route can be called.
 
     A new account's first payment must be at least the lane's minimum, so no less is asked for.
     """
@@ -133,15 +139,14 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
                 "asset": asset,
                 "amount": str(amount),
                 "payTo": to_hex(gateway.lane),
-                "maxTimeoutSeconds": LASTS_SECONDS,
+                "maxTimeoutSeconds": LASTS_SECONDS + max(0, gateway.lane_state.clock_ms) // 1_000,
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
         ],
-        "extensions": EXTENSIONS,
+        "extensions": _extensions(body),
     }
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
-    refused.headers.append((b"access-control-expose-headers", b"PAYMENT-REQUIRED, PAYMENT-RESPONSE"))
     return refused
 
 
@@ -175,8 +180,14 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
         raise _unpaid("the payment is not of the scheme, network and asset asked for")
     if to != gateway.lane:
         raise _unpaid("the payment is not to this lane's address")
-    if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
-        raise _unpaid(f"the payment is not valid now, or for less than {MARGIN_SECONDS} s more")
+    by_chain = (now + gateway.lane_state.clock_ms) // 1_000  # who signs reckons with its own clock, the token with this
+    if not valid_after <= by_chain < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
+        ahead = by_chain - now // 1_000
+        clock = f"{by_chain}, {abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} the gateway's"
+        raise _unpaid(
+            f"the payment is valid from {valid_after} until {valid_before}: the chain's clock says {clock}, "
+            f"and it must be valid for {MARGIN_SECONDS} s more. Ask for the price again, and pay by what it says"
+        )
     signed = TokenAuthorization(payer, to, amount, valid_after, valid_before, nonce)
     if not signed_by(signing_digest(domain, signed.hash(TRANSFER_TYPEHASH)), signature, payer):
         raise _unpaid("the payment is not signed by its payer")

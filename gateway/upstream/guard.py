@@ -32,6 +32,10 @@ SPECIAL = networks("192.0.0.0/24, 192.88.99.0/24, 2001::/23, 2002::/16, 3fff::/2
 """Special ranges that Python's list lacks: it is older than some, and 6to4 leads to any IPv4 address."""
 
 
+class NotLookedUp(Exception):
+    """A stranger's name that is not looked up now, as all threads for those wait for others."""
+
+
 class Names:
     """Looks names up in threads of its own, each name once at a time. The event loop's library has two threads for all
     of them: two names of a stranger whose servers are silent, and no node with a name was reached any more.
@@ -47,6 +51,8 @@ class Names:
         """The addresses of a host. `asker` is the address of the stranger who wants to know."""
         looking = self._looking.get((host, port))
         if looking is None:
+            if asker and len(self._looking) >= LOOKUPS:
+                raise NotLookedUp(host)
             if asker and self._asked[asker] >= LOOKUPS_AN_ADDRESS:
                 message = f"{LOOKUPS_AN_ADDRESS} names that one address sent are looked up already"
                 raise Refusal(429, "rate_limited", message, retry_after=10)
@@ -91,7 +97,7 @@ class Guard:
 
     async def resolve(self, host: str, port: int, stranger: str = "") -> str:
         """An address of `host` that may be called, for a node or for the `stranger` at an address. Rejected when it has
-        none.
+        none. Raises NotLookedUp for a stranger when too many names of strangers are looked up.
         """
         names = self._strangers if stranger else self._nodes
         try:

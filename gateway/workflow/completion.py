@@ -2,18 +2,19 @@
 
 To the consumer a capsule is a model with one OpenAI-compatible endpoint, which streams its last step. The call has a
 root receipt and one for each sub-call, each on its own terms. All or nothing: when it fails the consumer pays nothing,
-and the weaver's bond pays what was served. Partial: the consumer pays what was served, and the weaver gets nothing.
+and the weaver's bond pays what was served, as long as that came in (`guarantees`). Partial, and beyond that: the
+consumer pays what was served, and the weaver gets nothing.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import orjson
 
-from gateway.asgi import refused_response
 from gateway.call.call import Request, late
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
@@ -22,6 +23,7 @@ from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal
+from gateway.metering import openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask, written
 from gateway.payment.billing import Billing, Served, charge
@@ -73,6 +75,11 @@ class Holds:
             holds.release()
             raise
         return holds
+
+    async def add(self, gateway: Gateway, billing: Billing, plan: Plan, more: Atoms) -> None:
+        """Hold more of the consumer's. Refused above its largest price, and when it has less."""
+        planning.check_price(plan.entry, self.consumer.amount + more, plan.preferences)
+        self.consumer.join(await gateway.leases.hold(billing.consumer, more, billing.allowance))
 
     def release(self) -> None:
         """Give every hold back, unless a charge is under way."""
@@ -152,6 +159,7 @@ async def serve(
     holds = await Holds.take(gateway, billing, plan)
     try:
         execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body, late(gateway))
+        execution.hold_more = partial(holds.add, gateway, billing, plan)
         work = _Completion(gateway, request, plan, execution, holds, referral).answer()
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
@@ -184,7 +192,7 @@ class _Completion:
                 raise
             left = Refusal(409, "client_abort", "the client left before the end: it paid for the steps that served")
             left.headers += receipt_headers(*signed)
-            return refused_response(left), signed
+            return self.request.client.refusal(left), signed
 
     async def _answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         execution, ask = self.execution, self.request.ask
@@ -206,11 +214,19 @@ class _Completion:
         signed = await self._charge(execution.root(self.plan.tariff, EndReason.normal, digest, len(body)))
         headers = [*receipt_headers(*signed), *self.request.extra_headers]
         if ask.stream:
-            return StoredResponse(200, [*HEADERS, *headers], _events(completion, ask.include_usage)), signed
+            cost = self.gateway.currency.decimal(sum(one.receipt.charge for one in signed))
+            usage = openai.with_cost(completion["usage"], cost) if ask.include_usage else None
+            return StoredResponse(200, [*HEADERS, *headers], _events(completion, usage)), signed
         return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
-        return await self.holds.charge(self.gateway, self.execution.guaranteed, [await self._deducted(root)])
+        whole = await self._deducted(root)
+        signed = await self.holds.charge(self.gateway, self.execution.guaranteed, [whole])
+        for one in whole.calls():
+            amounts = one.tariff.charge(one.served.units, one.subcall_total).amounts
+            for weaver, amount in workflows.weavers_paid(one.tariff.terms, amounts):
+                self.gateway.guarantees.earn(weaver, one.billing.consumer, amount)
+        return signed
 
     async def _deducted(self, root: ServedCall) -> ServedCall:
         """A root call on its terms, with a deduction if it was referred, or a slot led to it."""
@@ -252,6 +268,8 @@ class _Completion:
         signed = await self._charge_failure()
         charged = sum(one.receipt.charge for one in signed)
         cost = f"the steps that served cost {charged} atoms" if charged else "nothing was charged"
+        if charged and self.plan.entry.capsule.policy is Policy.all_or_nothing:
+            cost += ": the weaver's bond pays no more for failed calls than its weaver was paid, by you and by all"
         refused = Refusal(
             502,
             "workflow_failed",
@@ -270,12 +288,14 @@ class _Completion:
         with suppress(Rejected):  # it is charged: then the reason is told without what JSON cannot have
             refused.facts["partial"] = orjson.Fragment(written(partial))
         refused.headers += [*receipt_headers(*signed), *self.request.extra_headers]
-        return refused_response(refused), signed
+        return self.request.client.refusal(refused), signed
 
     async def _charge_failure(self) -> tuple[Signed, ...]:
-        """Charge what a failed workflow served: to the weaver's bond, or to the consumer without any weaver's line."""
+        """Charge what a failed workflow served: to the weaver's bond, if it promises all or nothing and pays for this
+        consumer; else to the consumer, without any weaver's line.
+        """
         execution, gateway = self.execution, self.gateway
-        if self.plan.entry.capsule.policy is Policy.all_or_nothing:
+        if execution.is_guaranteed():
             return await self.holds.charge(gateway, execution.guaranteed_subcalls(), [])
         rest = workflows.without(self.plan.tariff.terms, Role.weaver)
         if rest is None or not execution.served:
@@ -292,7 +312,7 @@ class _Completion:
             "id": "chatcmpl-" + billing.call_id.hex()[:32],
             "object": "chat.completion",
             "created": billing.started // 1000,
-            "model": self.plan.entry.name,
+            "model": self.request.ask.model,
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {
                 "prompt_tokens": units.input_token,
@@ -316,8 +336,8 @@ class _Completion:
         return rows
 
 
-def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
-    """A whole completion as a stream of one piece."""
+def _events(completion: Mapping[str, Any], usage: Mapping[str, Any] | None) -> bytes:
+    """A whole completion as a stream of one piece, and its usage if that was asked for."""
     envelope = {name: completion[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
 
     def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -326,6 +346,6 @@ def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
     message = completion["choices"][0]["message"]
     events = event([{"index": 0, "delta": message, "finish_reason": None}])
     events += event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
-    if include_usage:
-        events += event([], usage=completion["usage"], tollway=completion["tollway"])
+    if usage is not None:
+        events += event([], usage=usage, tollway=completion["tollway"])
     return events + DONE

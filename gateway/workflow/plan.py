@@ -1,7 +1,8 @@
 """Plans: before a workflow runs, the most each of its steps may use, and the most it can cost.
 
 The consumer's hold covers the plan, so a workflow that has begun can always be paid. A step without `max_price` is
-planned at the most it could use. A step with it is planned at that price, and its output is limited to fit later.
+planned at what is asked for the most it could use; a dearer provider serves it if the consumer can pay that when the
+others have failed. A step with it is planned at that price, and its output is limited to fit later.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from gateway.metering.ask import written
 from gateway.payment.billing import most_units
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
+from ledger.core.catalog import protocols
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.templates import named, resolve
 from ledger.core.pricing import eligibility, workflows
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, RoutePreferences
@@ -37,8 +40,6 @@ from ledger.store.network import documents
 
 WRAPPING_BYTES = 512
 """Allowed for what a request has around its values: names, shapes, the model."""
-OPENAI_CHAT, OPEN_INFERENCE = "openai.chat/1", "oip/2"
-"""Protocols by the names that model documents use."""
 NOTHING = Units()
 
 
@@ -109,7 +110,7 @@ class Plan:
             if planned.plan is not None:
                 exposed += planned.plan.exposures
         if self.entry.capsule.policy is Policy.all_or_nothing and self.subcall_total:
-            exposed[self.entry.capsule.weaver] += self.subcall_total
+            exposed[self.entry.owner] += self.subcall_total
         return exposed
 
 
@@ -125,7 +126,8 @@ async def fetch_glue(scope: Scope, entry: CapsuleEntry) -> None:
 
 def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes: int) -> Plan:
     """Plan a workflow. Refused when it nests too deep or too wide, or when it would fail, naming the step, because a
-    step cannot be served. Not for a step that may be skipped, or has a fallback that can be served.
+    step cannot be served. Not for a step that may be skipped, that this request does not run, or that has a fallback
+    that can be served.
 
     `request` is None while it is not known; `request_bytes` is its largest size.
     """
@@ -151,7 +153,8 @@ def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Jso
             steps[step.id] = PlannedStep(step, unserved=refused)
         except Refusal as refused:
             steps[step.id] = PlannedStep(step, unserved=refused)
-    check_served(entry, {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None})
+    unserved = {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None}
+    check_served(entry, unserved, request)
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
@@ -201,9 +204,11 @@ def _is_served(around: Scope, entry: CapsuleEntry, step: Step) -> bool:
     return any(eligibility.alive(_candidates(model, step, scope.preferences)) for model in models)
 
 
-def check_served(entry: CapsuleEntry, refusals: Mapping[str, Refusal]) -> dict[str, Outcome]:
+def check_served(
+    entry: CapsuleEntry, refusals: Mapping[str, Refusal], request: Json | None = None
+) -> dict[str, Outcome]:
     """How each step will end. Refused, as its step is, when the workflow would fail by a step that is."""
-    outcomes = workflows.foreseen(entry.capsule, refusals)
+    outcomes = workflows.foreseen(entry.capsule, refusals, request)
     failing = workflows.failed(entry.capsule, outcomes)
     if failing is not None:
         raise refusals[failing]
@@ -226,15 +231,15 @@ def serving(planned: PlannedStep, most: Units, limit: Atoms | None) -> tuple[Uni
         raise routing.refusal_of(f"step {planned.step.id}", none) from none
 
 
-def speaks(step: Step) -> str:
+def speaks(step: Step) -> Protocol:
     """The protocol that a step's input is written for."""
-    return OPENAI_CHAT if "messages" in step.input else OPEN_INFERENCE
+    return Protocol.chat if "messages" in step.input else Protocol.tensors
 
 
 def embeds(step: Step, entry: ModelEntry) -> bool:
     """Whether a step asks an OpenAI server for embeddings: it has an `input`, and the model takes no tensors."""
-    openai_only = OPENAI_CHAT in entry.protocols and OPEN_INFERENCE not in entry.protocols
-    return openai_only and "input" in step.input and speaks(step) != OPENAI_CHAT
+    able = Protocol.tensors not in entry.protocols and protocols.takes(entry.protocols, Protocol.embeddings)
+    return able and "input" in step.input and speaks(step) != Protocol.chat
 
 
 def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> PlannedStep:
@@ -268,8 +273,7 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
     except AllPaused as none:
         raise routing.refusal_of(f"step {step.id}", none) from none
     most = _model_units(gateway, step, size, models)
-    limit = max(candidate.inner.hold(most) for candidate in candidates)
-    price = limit if step.max_price is None else min(limit, step.max_price)
+    price = eligibility.asked([candidate.inner.hold(most) for candidate in candidates], step.max_price)
     return PlannedStep(step, price, most, models, candidates, realm=catalog.realm)
 
 
@@ -280,7 +284,7 @@ def _models(catalog: Catalog, entry: CapsuleEntry, step: Step) -> tuple[ModelEnt
         if not isinstance(pinned, ModelEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
         if speaks(step) not in pinned.protocols and not embeds(step, pinned):
-            spoken = ", ".join(sorted(pinned.protocols))
+            spoken = protocols.listed(pinned.protocols)
             raise Refusal(503, "no_provider", f"step {step.id} speaks {speaks(step)}, and {pinned.name} {spoken}")
         return (pinned,)
     found = catalog.able.get((entry.id, step.id))
@@ -316,7 +320,7 @@ def _model_units(gateway: Gateway, step: Step, size: int, models: Sequence[Model
     """The most a step's call can use, whichever of its models serves."""
     settings = gateway.settings
     outputs = 0
-    if speaks(step) == OPENAI_CHAT:
+    if speaks(step) == Protocol.chat:
         asked = step.input.get("max_tokens")
         context = max((entry.context_tokens or 2**31 for entry in models), default=2**31)
         outputs = asked if isinstance(asked, int) and asked > 0 else min(settings.default_output_tokens, context)

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from gateway.call import call as calls
 from gateway.call import routing
-from gateway.call.call import Call, Charge
+from gateway.call.call import Call, Charge, HoldMore
 from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -33,7 +33,7 @@ from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
-from ledger.core.values.errors import TollwayError
+from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.core.values.meters import Units
@@ -97,6 +97,12 @@ class Execution:
     call_ids: dict[str, Digest] = field(default_factory=dict)
     served: list[ServedCall] = field(default_factory=list)
     guaranteed: list[tuple[Address, ServedCall]] = field(default_factory=list)
+    hold_more: HoldMore | None = None
+    """Has more held than was planned for this workflow."""
+    extra: Atoms = 0
+    """What dearer sub-calls than planned may cost more, in all, and what the workflow then costs at most (`price`)."""
+    price: Atoms = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     fuel: int = 0
     began: int = field(default_factory=steady_ms)
 
@@ -123,6 +129,18 @@ class Execution:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)  # workflows inside say what they served
+
+    async def afford(self, more: Atoms) -> None:
+        """Have held what a sub-call that is dearer by `more` than planned makes the workflow cost more."""
+        async with self.lock:
+            plan, extra = self.plan, self.extra + more
+            try:
+                price = plan.tariff.hold(plan.most, plan.subcall_total + extra)
+            except Rejected as rejected:
+                raise Refusal(402, "price_infeasible", rejected.message) from rejected
+            assert self.hold_more is not None
+            await self.hold_more(max(0, price - max(self.price, plan.price)))
+            self.extra, self.price = extra, price
 
     def is_due(self, planned: PlannedStep) -> bool:
         """Whether a step whose needs have ended runs. One that does not is skipped."""
@@ -158,9 +176,16 @@ class Execution:
         served = Served(self.units(response_bytes), end, ended, self.request_body, response)
         return ServedCall("", self.billing, tariff, served, tuple(self.served))
 
+    def is_guaranteed(self) -> bool:
+        """Whether the bond of its weaver pays what this workflow, which failed, has served. It is asked once."""
+        if self.plan.entry.capsule.policy is not Policy.all_or_nothing:
+            return False
+        owed = sum(call.price for _, call in self.guaranteed_subcalls()[len(self.guaranteed) :])
+        return self.gateway.guarantees.claim(self.plan.entry.owner, self.billing.consumer, owed)
+
     def guaranteed_subcalls(self) -> list[tuple[Address, ServedCall]]:
         """The sub-calls of a failed all-or-nothing workflow that the weaver's bond pays: in order, up to its cap."""
-        weaver, cap = self.plan.entry.capsule.weaver, self.gateway.settings.bond_cap_atoms
+        weaver, cap = self.plan.entry.owner, self.gateway.settings.bond_cap_atoms
         places = workflows.covered([one.price for one in self.served], cap)
         return [*self.guaranteed, *((weaver, self.served[place]) for place in places)]
 
@@ -179,13 +204,15 @@ class Execution:
             message = f"its input has {size} bytes, planned were {planned.most.input_token}"
             raise Refusal(413, "input_too_large", message)
         most = planned.most._replace(input_token=size, input_character=size, fuel=0)
-        most, candidates = serving(planned, most, planned.price)
+        most, candidates = serving(planned, most, planned.price if planned.step.max_price is not None else None)
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
         draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
         nearest = self.plan.preferences.prefers_nearest(estimate(size))
-        route = routing.order(candidates, most, draw._replace(inner=True, nearest=nearest))
+        draw = draw._replace(inner=True, nearest=nearest)
+        route = routing.order(candidates, most, draw)
         call = Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge)
+        call.planned, call.hold_more = planned.price, self.afford
         call.late_at = self._late_at(planned)
         call.is_late_by_node = call.late_at < self.late_at
         return call
@@ -233,6 +260,7 @@ class Execution:
         if len(body) > plan.most.byte:
             raise Refusal(413, "input_too_large", f"its input has {len(body)} bytes")
         inner = Execution(self.gateway, plan, billing, values, body, self._late_at(planned))
+        inner.hold_more = partial(self._afford_within, planned, inner)
         try:
             async with asyncio.timeout_at(inner.late_at):
                 await inner.run()
@@ -252,11 +280,18 @@ class Execution:
         except asyncio.CancelledError:
             self._take_over(planned, inner)
             raise
-        if plan.entry.capsule.policy is Policy.all_or_nothing:
+        if inner.is_guaranteed():
             self.guaranteed += inner.guaranteed_subcalls()
         else:
             self._take_over(planned, inner)
         raise Refusal(502, "workflow_failed", reason)
+
+    async def _afford_within(self, planned: PlannedStep, inner: Execution, more: Atoms) -> None:
+        """Have more held for a workflow inside, within the largest price that the author of this one sets for it."""
+        limit = planned.step.max_price
+        if limit is not None and max(inner.price, planned.price) + more > limit:
+            raise Refusal(402, "above_max_price", f"step {planned.step.id} may cost {limit} atoms, says its author")
+        await self.afford(more)
 
     def _late_at(self, planned: PlannedStep) -> float:
         """When a step that begins now is too late."""

@@ -13,10 +13,12 @@ from gateway import bounds
 from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, LIMITS, Ask, written
-from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, LIMITS, RERANK, Ask, written
+from gateway.workflow.plan import PlannedStep, embeds, speaks
+from ledger.core.catalog import tensors
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.templates import named
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
@@ -36,7 +38,7 @@ ANSWERS = (
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
     """A step's request. Rejected when its input does not fit the protocol."""
     model = planned.models[0]
-    if speaks(planned.step) == OPENAI_CHAT:
+    if speaks(planned.step) == Protocol.chat:
         if not isinstance(values.get("messages"), list) or not values["messages"]:
             raise Rejected("`messages` is not a list of messages")
         body = {key: value for key, value in values.items() if key.lower() not in OURS}
@@ -57,8 +59,9 @@ def _written(path: str, body: dict[str, Any], limit: int, *, include_usage: bool
 
 
 def output(path: str, body: bytes) -> Any:
-    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; or a chat
-    answer with its text as `content`. Rejected when the answer is none of these, or too much to be decoded whole.
+    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; `results` of
+    a reranking; or an answer with its text as `content`. Rejected when the answer is none of these, or too much to be
+    decoded whole.
     """
     try:
         bounds.check_whole(body)
@@ -71,7 +74,10 @@ def output(path: str, body: bytes) -> Any:
         if path == EMBEDDINGS:
             rows = [row["embedding"] for row in answer["data"]]
             return {"embedding": rows[0], "embeddings": rows}
-        return {**answer, "content": answer["choices"][0]["message"]["content"] or ""}
+        if path == RERANK:
+            return {"results": answer["results"]}
+        choice = answer["choices"][0]
+        return {**answer, "content": (choice["text"] if path == COMPLETIONS else choice["message"]["content"]) or ""}
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Rejected(f"its answer is not what its protocol says: {error!r}") from error
 
@@ -106,7 +112,7 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
             path.step for path in (step.when.paths if step.when else ())
         }
         by_a_model = planned[name].models or planned[name].unserved
-        if name in chain and (speaks(step) != OPENAI_CHAT or not by_a_model):
+        if name in chain and (speaks(step) != Protocol.chat or not by_a_model):
             return ()
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()
@@ -120,21 +126,14 @@ def refusal_of(refused: PassedOn) -> str:
 
 def tensor_request(model: Model, values: Any) -> dict[str, Any]:
     """An inference request from named values. Rejected when an input is missing or does not fit its shape."""
-    interface = next(one for one in model.document["interfaces"] if one["protocol"] == "oip/2")
+    interface = next(one for one in model.document["interfaces"] if one["protocol"] == Protocol.tensors)
     if not isinstance(values, dict):
         raise Rejected(f"the input of {model.name} is an object of named values")
-    inputs = []
-    for declared in interface["inputs"]:
-        name = declared["name"]
-        if name not in values:
-            raise Rejected(f"{model.name} needs the input {name!r}", input=name)
-        data = _flat(values[name])
-        if declared["datatype"] == "BYTES":
-            data = [item if isinstance(item, str) else str(item) for item in data]
-        inputs.append(
-            {"name": name, "datatype": declared["datatype"], "shape": _shape(declared["shape"], data), "data": data}
-        )
-    return {"inputs": inputs}
+    wanted = tensors.tensors(interface["inputs"])
+    missing = next((one.name for one in wanted if one.name not in values), None)
+    if missing is not None:
+        raise Rejected(f"{model.name} needs the input {missing!r}", input=missing)
+    return {"inputs": [tensors.filled(one, values[one.name]) for one in wanted]}
 
 
 def tensor_values(answer: Any) -> dict[str, Any]:
@@ -159,13 +158,3 @@ def _flat(value: Any) -> list[Any]:
         else:
             around.pop()
     return flat
-
-
-def _shape(declared: list[int], data: list[Any]) -> list[int]:
-    """The declared shape, with its free dimension (if any) computed. Rejected when the data do not fit."""
-    known = math.prod(size for size in declared if size > 0)
-    free = len(data) // known if known else len(data)
-    shape = [size if size > 0 else free for size in declared]
-    if math.prod(shape) != len(data):
-        raise Rejected(f"{len(data)} values do not fit the shape {declared}")
-    return shape

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sqlmodel import Session
 
 from ledger.chain.calls import Authorization, Calls
+from ledger.chain.sender import Wire, look
 from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address, Lane, to_hex
@@ -60,6 +61,18 @@ def follow_deposits(session: Session, lane: Lane) -> int:
             continue
         done += 1
     return done
+
+
+def credit_mined(session: Session, lane: Lane, wire: Wire, block: int) -> None:
+    """Note which sent deposits are in the chain's blocks up to one that is indexed, whether or not it was seen before:
+    in a restored ledger, which is older than the chain.
+    """
+    for asked in deposits.sent(session, lane):
+        _, sent = transactions.latest(session, lane, _purpose(asked))
+        if sent is not None:
+            mined = look(wire, sent.sender, transactions.attempts(session, lane, sent.id), 0, block).mined
+            if mined is not None and mined.succeeded and mined.block <= block:
+                deposits.set_credited(session, asked, mined.block)
 
 
 def _call(calls: Calls, asked: DepositRequest) -> Call:

@@ -177,8 +177,10 @@ def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> 
     lane, header = network.lane, posted.header.id
     batch = batches.by_header(session, lane, header)
     if batch is None or batch.status in (Status.posted, Status.final):
-        why = "has a batch this ledger did not build" if batch is None else "has a batch twice"
-        raise Conflict(f"lane {to_hex(lane)} {why}: {posted.id}", header=to_hex(header))
+        why = f"has batch {posted.id} twice"
+        if batch is None:
+            why = f"has batch {posted.id}, which this ledger did not build: after a restore, tollway operator rebuild"
+        raise Conflict(f"lane {to_hex(lane)} {why}", header=to_hex(header))
     if batch.status is Status.void:
         _reinstate(session, network, batch, now)
     cause = movements.batch_cause(lane, batch.number, header)

@@ -16,7 +16,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
 from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
-from ledger.core.pricing import commissions, sponsors
+from ledger.core.pricing import commissions, sponsors, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.sponsors import Promoted
 from ledger.core.values.documents import Document, canonical, digest, parse, validate
@@ -101,7 +101,7 @@ def publish_offer(
     """Store a party's signed offer, or withdraw the one it has by one that says so; and whether that changed anything:
     the same offer again does not, nor what withdraws none in force. Rejected when it is not signed, has expired, is not
     newer than the stored one, or is an order that its party cannot give (`core.pricing.sponsors`). What was withdrawn
-    stays stored for its nonce: no older offer comes after it.
+    stays stored for its nonce: no older offer comes after it, and a party's nodes are told if that was `final`.
 
     Credentials of an earlier offer end with it.
     """
@@ -142,7 +142,8 @@ def publish_offer(
         known = offers.get(session, offer.subject, offer.party, offer.role, sponsors=is_order) or stored
         if known.body != stored.body:
             said = f"an offer with nonce {known.nonce} is known: sign one with a higher nonce"
-            raise Rejected(said, field="$.nonce", known_nonce=known.nonce)
+            final = known.expires_at == 0 and bool(parse(known.body).get("final"))
+            raise Rejected(said, field="$.nonce", known_nonce=known.nonce, final=final)
         return offer, False
     if offer.role is Role.compute and not is_order:
         offers.put_credential(session, offer.subject, offer.party, credential, now)
@@ -168,7 +169,7 @@ def promoted(session: Session, subject: Digest, domain: Domain, epoch: int) -> P
     if stored is None or stored.kind == "glue":
         raise unknown(subject)
     body, curated = parse(stored.body), False
-    placed = bids.of_subject(session, subject, epoch)
+    placed, may_deliver = bids.of_subject(session, subject, epoch), frozenset[Address]()
     owner = parties.owner_to_be(session, subject) if domain.chain_id else None
     owner = owner or stored.party
     if stored.kind == "model":
@@ -176,12 +177,14 @@ def promoted(session: Session, subject: Digest, domain: Domain, epoch: int) -> P
         first, other = one.owner_role, Role.maker if one.owner_role is Role.oem else Role.oem
         roles = {row.role for row in placed if row.party == owner}
         role, tasks = other if other in roles and first not in roles else first, one.tasks
+        may_deliver = terms.deliverers(one, owner)
     else:
         role, tasks, curated = Role.weaver, None, bool(capsules.capsule(body).curation_ppm)
     order = offers.get(session, subject, owner, role, sponsors=True)
     if order is not None and order.expires_at > epoch and "curation" in parse(order.body):
         curated = bool(parse(order.body)["curation"]["offer_ppm"])
     bidders = {one: frozenset(row.party for row in placed if row.role is one) for one in (Role.compute, Role.delivery)}
+    bidders[Role.delivery] &= may_deliver
     return Promoted(stored.name or cid(subject), tasks, owner, frozenset({role}), bidders, curated)
 
 

@@ -23,27 +23,27 @@ from ledger.core.values.typed_data import Voucher, recover, signing_digest, vouc
 from ledger.store.access import deposits, leases, vouchers
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.access.leases import CLOSED, Lease
-from ledger.store.chain import chain_time, lanes
+from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.receipts import receipts, segments, terms, watermarks
+from ledger.store.receipts.appender import lock_number
 from ledger.store.receipts.receipts import Chunk
 
 
-def check_empty(session: Session, lane: Lane) -> None:
-    """Rejected unless nothing was ever indexed, logged or booked in this database."""
-    marks = watermarks.of_lane(session, lane)
-    if chain_time.get(session) or postings.entries(session, lane) or any(mark.posted_seq for mark in marks):
-        raise Rejected(
-            "this database holds a ledger: name an empty one in LEDGER_DATABASE_URL and run python -m ledger.migrations"
-        )
+def check_alone(session: Session, lane: Lane) -> None:
+    """Rejected while a gateway writes its receipts to this database. None can begin until this transaction ends."""
+    for mark in watermarks.of_lane(session, lane):
+        if not leases.gateway_is_gone(session, lock_number(mark.gateway)):
+            raise Rejected(f"gateway {to_hex(mark.gateway)} is at work on this database: stop gateways and workers")
 
 
-def log_again(session: Session, file: BatchFile, now: int) -> list[Address]:
-    """Write a batch's receipts back to their logs, and lease what they charge. Returns gateways with receipts to post.
+def log_again(session: Session, file: BatchFile, now: int) -> dict[Address, int]:
+    """Write a batch's receipts back to their logs, and lease what they charge. How many are to post, by gateway.
 
-    Receipts that are there already, because an earlier batch that held them fell, are left as they are.
+    Receipts that are there already are left as they are: an earlier batch that held them fell, or a backup has them.
     """
-    lane, place, waiting = file.opening.lane, 0, []
+    lane, place = file.opening.lane, 0
+    waiting: dict[Address, int] = {}
     for body in file.terms.values():
         terms.put(session, body)
     for row in sorted(file.opening.ranges):
@@ -55,7 +55,7 @@ def log_again(session: Session, file: BatchFile, now: int) -> list[Address]:
         if skipped < row.count:
             lost = Range(row.number, row.gateway, row.first + skipped, row.count - skipped)
             _log(session, file, lost, place + skipped, now)
-            waiting.append(row.gateway)
+            waiting[row.gateway] = lost.count
         place += row.count
     return waiting
 
@@ -98,10 +98,14 @@ def _lease(session: Session, spent: Lease, first: int, now: int) -> None:
 
 
 def paid_in_again(session: Session, lane: Lane, paid: Iterable[tuple[Address, int]], block: int, now: int) -> None:
-    """Store what accounts paid by x402 since they last left, each as one deposit that is credited."""
+    """Store what accounts paid by x402 since they last left, and no deposit of theirs says: each as one deposit that is
+    credited.
+    """
     for account, amount in paid:
-        if amount:
-            cause = keccak256(b"restored", lane, account)
-            one = DepositRequest(cause, lane, account, amount, 0, 0, ZERO_DIGEST, b"", "inbox")
+        consumer = lanes.get_consumer(session, lane, account)
+        lost = amount - deposits.paid_in(session, lane, account, consumer.left_in_block if consumer else None)
+        if lost > 0:
+            cause = keccak256(b"restored", lane, account, block.to_bytes(8, "big"))
+            one = DepositRequest(cause, lane, account, lost, 0, 0, ZERO_DIGEST, b"", "inbox")
             deposits.request(session, one, now)
             deposits.set_credited(session, one, block)

@@ -26,12 +26,13 @@ from ledger.store.settlement import transactions
 
 
 def sign_next(session: Session, lane: Lane, wire: Wire, sender: Address, now: int) -> Digest | None:
-    """Give the sender's oldest intention its nonce and its first signed bytes. Returns its id, None if none waits.
+    """Give the oldest intention its nonce and its first signed bytes. Returns its id, None if none waits. What was
+    intended for another key of the operator's, which this one followed, is this one's.
 
     An intention the contract would refuse gets no nonce: it has failed, with the contract's words.
     """
     transactions.lock_sender(session, sender)
-    waiting = [t for t in transactions.intended(session, lane) if t.sender == sender]
+    waiting = [replace(one, sender=sender) for one in transactions.intended(session, lane)]
     used = wire.nonces(sender)
     ours = transactions.nonces_from(session, sender, used)
     missing = missing_nonce(used, {nonce: status for nonce, (*_, status) in ours.items()})
@@ -49,7 +50,7 @@ def sign_next(session: Session, lane: Lane, wire: Wire, sender: Address, now: in
         return first.id
     nonce = missing if missing is not None else transactions.next_nonce(session, sender, used)
     attempt = sign(wire, replace(first, nonce=nonce, gas=gas), 0, wire.fee(), now)
-    transactions.set_signed(session, lane, first.id, nonce, gas, attempt)
+    transactions.set_signed(session, lane, replace(first, nonce=nonce, gas=gas), attempt)
     return first.id
 
 
@@ -70,6 +71,9 @@ def review(session: Session, lane: Lane, wire: Wire, purpose_id: Digest, now: in
     if step is Step.broadcast:
         broadcast(wire, attempts)
         transactions.set_sent(session, lane, purpose_id, now)
+    elif step is Step.replace and found.sender != wire.sender:
+        said = f"its key {to_hex(found.sender)} was followed by another, which cannot raise its fee"
+        transactions.set_status(session, lane, purpose_id, Status.lost, error=said)
     elif step is Step.replace:
         replacement = replace_by_fee(wire, found, attempts, now, policy)
         transactions.add_attempt(session, lane, replacement)  # the next review sends it, after this is committed

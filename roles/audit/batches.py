@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ledger.core.settlement.batches import PUBLIC
 from roles.client.gateway import Json
 from roles.wallet import transactions
+
+PAGE = 1_000
 
 if TYPE_CHECKING:
     from ledger.core.disputes.audit import Verdict
@@ -124,8 +126,18 @@ def numbers(context: Context) -> list[int]:
 
 
 def listed(context: Context) -> list[Json]:
-    """Every batch that is not void."""
-    return [row for row in context.gateway.get("/v1/batches")["data"] if row["status"] != "void"]
+    """Every batch that is not void, newest first."""
+    return [row for row in every(context) if row["status"] != "void"]
+
+
+def every(context: Context) -> Iterator[Json]:
+    """Every batch of the lane, newest first, page by page."""
+    before: int | None = None
+    while before is None or before > 0:
+        page = context.gateway.get("/v1/batches", before=before, limit=PAGE)
+        yield from page["data"]
+        following = int(page["before"]) if page.get("has_more") else 0
+        before = following if before is None or following < before else 0  # a gateway may say anything
 
 
 def on_chain(context: Context, number: int) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.catalog.bids import Terms, decode, terms_id
+from ledger.core.catalog.bids import decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import struct_hash
 from ledger.core.settlement.header import place_of
-from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, digest, to_hex
 from ledger.core.values.meters import units, used
 from ledger.core.values.typed_data import recover, signing_digest
 from roles.audit import batches
-from roles.client.gateway import GatewayClient, Json, segment
+from roles.client import receipts
+from roles.client.gateway import GatewayClient, segment
 from roles.wallet.context import Context
 
 if TYPE_CHECKING:
@@ -76,12 +77,8 @@ def find(context: Context, call: Digest) -> tuple[BatchFile, int] | None:
 def lines(gateway: GatewayClient, call: str, depth: int = 0) -> Iterator[dict[str, Any]]:
     """A row for each call and each payee in it. Conflict when a receipt does not cost what its terms say."""
     shown = gateway.get(f"/v1/receipts/{call}")
-    receipt, terms = shown["receipt"], _terms(shown)
+    receipt, (terms, due) = shown["receipt"], receipts.due(shown)
     measured = units(receipt["units"])
-    due = price(terms, measured, int(receipt["subcall_total"]))
-    if (str(due.price), str(due.charge)) != (receipt["price"], receipt["charge"]):
-        claimed = f"price {receipt['price']} and charge {receipt['charge']}"
-        raise Conflict(f"receipt {call} says {claimed}; its terms give {due.price} and {due.charge}")
     said = ", ".join(f"{count} {meter}" for meter, count in used(measured).items())
     name = shown.get("noted", {}).get("model", call[:18])
     yield {"what": "  " * depth + str(name), "party": "", "used": said, "atoms": receipt["price"]}
@@ -92,11 +89,3 @@ def lines(gateway: GatewayClient, call: str, depth: int = 0) -> Iterator[dict[st
         yield {"what": "  " * depth + "· rebate", "party": receipt["consumer"], "used": "", "atoms": f"-{due.rebate}"}
     for sub in shown.get("subs", []):
         yield from lines(gateway, sub["receipt"]["call_id"], depth + 1)
-
-
-def _terms(shown: Json) -> Terms:
-    """The terms shown with a receipt. Conflict unless their hash is the one the receipt names."""
-    body = bytes.fromhex(shown["terms"]["body"][2:])
-    if terms_id(body) != digest(shown["receipt"]["terms"]):
-        raise Conflict(f"the terms shown with {shown['id']} are not those its receipt names")
-    return decode(body)

@@ -12,9 +12,10 @@ from typer import Argument, Option
 from ledger.core.values.documents import Document, digest
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.ids import Digest, cid, to_hex
-from roles.audit import batches, held
+from roles.audit import batches
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
+from roles.client.receipts import read_files
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Watched:
         self._known: dict[bytes, BatchFile] = {}
         self._documents: dict[bytes, Document] = {}
         self._chain, self._lane = transactions.chain(here()), here().lane_id
-        self._held = held.read(receipts, self._lane, here().domain)
+        self._held = read_files(receipts, self._lane, here().domain)
 
     def look(self, *, book: bool, budget: int) -> None:
         """Inspect every pending batch once, and send what has to be sent."""

@@ -22,8 +22,7 @@ Number = Annotated[int, Argument(help="A batch's number; the first is 1.", min=1
 def list_() -> None:
     """List the batches of this gateway's lane."""
     shown = ("number", "status", "calls", "total", "cumulative", "epoch", "header_id")
-    rows = here().gateway.get("/v1/batches")["data"]
-    output.show_table([{name: row[name] for name in shown} for row in rows], empty="no batch yet")
+    output.show_table([{name: row[name] for name in shown} for row in batches.every(here())], empty="no batch yet")
 
 
 @app.command("show")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ledger.core.catalog.exports import Format
+from gateway.api.schemas.bodies import Format
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.cli import amounts, auditor, output
@@ -25,6 +25,15 @@ METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
 Relayer = Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 Realm = Annotated[str, Option("--realm", help="In this realm: 0xOWNER/NAME, or a token of it. Default: for everybody.")]
+
+Near = Annotated[
+    str | None,
+    Option(
+        "--near",
+        help="30: served only within a round trip of so many ms. nearest: the nearest first, the others if those do "
+        "not serve. 'nearest;from=2000': the same for inputs of 2,000 tokens and more.",
+    ),
+]
 
 
 @app.command("deposit")
@@ -158,8 +167,8 @@ def revoke(id: keys.KeyId) -> None:
 
 @app.command("models")
 def models(realm: Realm = "") -> None:
-    """List the models and workflows that can be called here, or in a realm that you belong to: who serves each, since
-    when, at what price and how fast, as measured by the gateway.
+    """List the models and workflows that can be called here, or in your realm: who serves each, since when,
+    at what price and how fast.
     """
     rows = here().gateway_in(realm).get("/v1/models")["data"]
     if output.mode.json:
@@ -195,12 +204,14 @@ def call(  # noqa: PLR0913
     referral: Annotated[str | None, Option(help="A curator's token.")] = None,
     timeout: Annotated[float, Option(help="Seconds to wait for the answer.", min=0.1, max=MAX_WAIT)] = 60,
     realm: Realm = "",
+    near: Near = None,
 ) -> None:
-    """Call a chat model or a workflow, and pay for it.
+    """Call a model that takes a text or a workflow, and pay for it: for a chat, a completion or an embedding.
 
     Example: tollway consumer call @wanda/customer-service "My lamp arrived broken!" -w alice
     """
-    output.show(calls.chat(here(), calls.Chat(model, text, stream, max_tokens, max_price, referral, timeout, realm)))
+    said = calls.Spoken(model, text, stream, max_tokens, max_price, referral, timeout, realm, near)
+    output.show(calls.say(here(), said))
 
 
 @app.command("infer")
@@ -208,6 +219,7 @@ def infer(
     model: Model,
     inputs: Annotated[list[str], Argument(help="NAME=VALUE, NAME=@FILE, or @FILE with all inputs.")],
     realm: Realm = "",
+    near: Near = None,
 ) -> None:
     """Call a model that takes tensors (Open Inference Protocol v2), and pay for it.
 
@@ -216,7 +228,7 @@ def infer(
 
     Example: tollway consumer infer @acme/iris 'X=[[5.1,3.5,1.4,0.2]]' -w alice
     """
-    output.show(calls.infer(here(), model, inputs, realm))
+    output.show(calls.infer(here(), model, inputs, realm, near))
 
 
 @app.command("quote")

@@ -1,8 +1,14 @@
-"""The options that every command shares. A command is a plain function in a `Group`; `here()` is its context."""
+"""The options that every command shares. A command is a plain function in a `Group`; `here()` is its context.
 
+A parameter that is a dataclass stands for its fields: several commands share these options, declared once.
+"""
+
+import dataclasses
 import inspect
+import re
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from itertools import chain
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import typer
 from typer import Option
@@ -37,6 +43,11 @@ SHARED = (
 )
 
 
+def flowing(text: str) -> str:
+    """A help text whose paragraphs are as wide as the terminal, and not as the source. What is further in stays."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
+
+
 class Group(typer.Typer):
     """A group whose commands all have the shared options."""
 
@@ -56,6 +67,17 @@ class Group(typer.Typer):
         return decorate
 
 
+def _options(several: Any) -> list[inspect.Parameter]:
+    """The fields of a dataclass as parameters of a command."""
+    kinds = get_type_hints(several, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=kinds[field.name]
+        )
+        for field in dataclasses.fields(several)
+    ]
+
+
 def _with_shared_options(function: Callable[P, R]) -> Callable[..., R]:
     """`function` with the shared options, which set `here()` and `output.mode` for the call."""
 
@@ -63,13 +85,19 @@ def _with_shared_options(function: Callable[P, R]) -> Callable[..., R]:
         wallet, gateway, rpc, output.mode.json, output.mode.yes = (kwargs.pop(one.name) for one in SHARED)
         token = current.set(_context(wallet, gateway, rpc))
         try:
+            for name, several in shared.items():
+                kwargs[name] = several(**{one.name: kwargs.pop(one.name) for one in dataclasses.fields(several)})
             return function(*args, **kwargs)
         finally:
             current.reset(token)
 
     own = inspect.signature(function, eval_str=True)
-    parameters = [*own.parameters.values(), *SHARED]
-    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    shared: dict[str, Any] = {
+        name: one.annotation for name, one in own.parameters.items() if dataclasses.is_dataclass(one.annotation)
+    }
+    declared = chain.from_iterable(_options(shared[n]) if n in shared else [one] for n, one in own.parameters.items())
+    parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in declared), *SHARED]
+    run.__name__, run.__doc__ = function.__name__, flowing(inspect.getdoc(function) or "")
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(run)["__signature__"] = own.replace(parameters=parameters)
     return run

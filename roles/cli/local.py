@@ -15,7 +15,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
-from roles.local.folder import NetworkFolder, Token
+from roles.local.folder import NetworkFolder, Token, alive
 from roles.wallet import api_keys, home, keystore
 
 app = Group("The local network: its components, logs and clock.")
@@ -96,21 +96,45 @@ def demo(  # noqa: PLR0913
 
 @app.command("status")
 def status() -> None:
-    """List the components: what runs, what should run, and on which port."""
+    """List each process that should run: whether it does, its port and log, and the command that brings it back."""
+    from roles.local import network
+
     folder = NetworkFolder.of(home.home())
-    running, wanted = folder.running(), folder.wanted()
+    if not folder.path.is_dir():
+        output.show_table([], empty="nothing runs: tollway up")
+        return
+    running, components = folder.running(), folder.components()
     ports = json.loads((folder.path / "ports.json").read_text()) if (folder.path / "ports.json").exists() else {}
-    rows = [
-        {
-            "component": name,
-            "process": str(running.get(name, "-")),
-            "well": (folder.path / "well" / name).exists(),
-            "port": str(ports.get(name, "")),
-            "log": str(folder.log(name)),
-        }
-        for name in sorted({*running, *wanted})
+    supervisor = alive(folder.path / "supervisor")
+    rows: list[dict[str, object]] = [
+        _row("supervisor", "runs" if supervisor else "down", supervisor, folder, "" if supervisor else "tollway up")
     ]
-    output.show_table(rows, empty="nothing runs: tollway up")
+    for name in dict.fromkeys(
+        (*network.SERVERS, *network.LEDGER, *(one.name for one in actors.PROVIDERS), *components)
+    ):
+        state, remedy = _state(folder, name, known=name in components, supervised=supervisor is not None)
+        rows.append(_row(name, state, running.get(name), folder, remedy) | {"port": str(ports.get(name, ""))})
+    output.show_table(rows)
+
+
+def _row(name: str, state: str, process: int | None, folder: NetworkFolder, remedy: str) -> dict[str, object]:
+    where = {"process": str(process or "-"), "well": state == "runs", "port": "", "log": str(folder.log(name))}
+    return {"component": name, "state": state, **where, "remedy": remedy}
+
+
+def _state(folder: NetworkFolder, name: str, *, known: bool, supervised: bool) -> tuple[str, str]:
+    """Whether a component runs, and the command that brings it back if it does not."""
+    if not known:
+        return "not made yet", "tollway up"
+    if (folder.path / "off" / name).exists():
+        return "stopped", f"tollway local start {name}"
+    if not supervised:
+        return "down", "tollway up"
+    if name not in folder.running():
+        return "down", f"tollway local logs {name}"
+    if (folder.path / "well" / name).exists():
+        return "runs", ""
+    return "starts", f"tollway local logs {name}"
 
 
 @app.command("logs")

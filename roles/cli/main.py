@@ -18,6 +18,7 @@ from typer import Option
 
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from roles.cli import output
+from roles.cli.context import flowing
 from roles.cli.output import mode
 from roles.cli.shared import remedies
 from roles.wallet import home
@@ -59,13 +60,13 @@ def build(group: str | None = None) -> typer.Typer:
     """The command line: one group, if `group` names one, else all of it."""
     names = {"help_option_names": ["-h", "--help"]}
     app = typer.Typer(
-        help=INTRODUCTION,
+        help=flowing(INTRODUCTION),
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings=names,
     )
-    app.callback(help=INTRODUCTION)(top)
+    app.callback(help=flowing(INTRODUCTION))(top)
     if group not in GROUPS:
         local = import_module("roles.cli.local")
         for name in TOP:

@@ -1,7 +1,7 @@
 """`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Royalty as Granted
 from ledger.core.catalog.models import MB
+from ledger.core.catalog.protocols import CALLABLE, Protocol
 from ledger.core.values.atoms import ceil_div
 from ledger.core.values.documents import Document, schema
 from ledger.core.values.errors import Rejected
@@ -33,34 +34,11 @@ if TYPE_CHECKING:
 
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
-Weights = Annotated[Path | None, Argument(metavar="MODEL", help="The model: an .onnx file or a folder with one.")]
-Url = Annotated[
-    str | None,
-    Option("--url", help="In place of a MODEL: an OpenAI or OIP v2 server; of several models there, URL#MODEL."),
-]
-Task = Annotated[
-    str | None,
-    Option("--task", help="text-generation, image-classification, ...; default: what the model's tensors speak of."),
-]
-Protocol = Annotated[
-    str | None, Option("--protocol", help="Of a --url: openai.chat/1 or oip/2; default: what it speaks.")
-]
-Tensors = Annotated[
-    list[str] | None,
-    Option("--tensor", help="Of a --url: in:NAME:BYTES:1 or out:NAME:FP32:-1,6; default: what it says."),
-]
-Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
-Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
-Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
 Version = Annotated[str, Option("--version", help="Version of the model.")]
-Memory = Annotated[
-    int | None,
-    Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
-]
+Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
-PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oip/2")
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
 ]
@@ -71,60 +49,85 @@ OwnAsk = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, and what
-    descendants owe.
+    """A model as its options describe it: files (`weights`) or a server (`url`), the memory it needs, what descendants
+    owe, and who may deliver it.
     """
 
-    name: str
-    version: str
-    license: str
-    weights: Path | None
-    url: str | None
-    task: str | None
-    protocol: str | None
-    tensors: list[str]
-    meters: list[str]
-    royalty: str | None
-    floor: list[str]
-    memory_mb: int | None = None
+    weights: Annotated[
+        Path | None, Argument(metavar="MODEL", help="The model: an .onnx file or a folder with one.")
+    ] = None
+    url: Annotated[
+        str | None,
+        Option("--url", help="In place of a MODEL: an OpenAI or OIP v2 server; of several models there, URL#MODEL."),
+    ] = None
+    task: Annotated[
+        str | None,
+        Option("--task", help="text-generation, image-classification, ...; default: what its tensors speak of."),
+    ] = None
+    protocol: Annotated[
+        str | None, Option("--protocol", help=f"Of a --url: {', '.join(CALLABLE)}; default: what it speaks.")
+    ] = None
+    tensors: Annotated[
+        list[str] | None,
+        Option("--tensor", help="Of a --url: in:NAME:BYTES:1 or out:NAME:FP32:-1,6; default: what it says."),
+    ] = None
+    meters: Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")] = None
+    royalty: Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")] = (
+        None
+    )
+    floor: Floor = None
+    version: Version = "1.0.0"
+    license: License = "Apache-2.0"
+    memory_mb: Annotated[
+        int | None,
+        Option("--memory-mb", help="MB of memory a node needs to serve it. Default: as its files.", min=1, max=2**31),
+    ] = None
+    deliverers: Annotated[
+        list[str] | None,
+        Option("--deliverer", help="Who may be paid for delivering it, beside you: a wallet or 0x address. Up to 4."),
+    ] = None
 
-    def document(self, lineage: list[Document], served: Served | None = None) -> Document:
-        """The model document. Rejected unless it has either a model or a URL, and can be called.
+    def document(self, name: str, lineage: list[Document], served: Served | None = None) -> Document:
+        """The document of a model of this name. Rejected unless it has either a model or a URL, and can be called.
 
         `served`: what its server said of it already; else the server is asked now.
         """
-        body = self._described()
+        body = self._described(name)
         if self.royalty is not None:
-            body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+            body["derivative_terms"] = derivative_terms(self.royalty, self.floor or [])
         if self.url is not None and not self.tensors:
-            served = served or servers.find(self.url, self.name, self.protocol or "")[1]
+            served = served or servers.find(self.url, name, self.protocol or "")[1]
             body["interfaces"] = [model_server.sound(served).interface]
+        chain_id = transactions.chain_id(here())
+        if self.deliverers:
+            body["delivery"] = sorted({did(chain_id, keystore.party(one)) for one in self.deliverers})
         return {
             "schema": "tollway/model/1",
-            "name": self.name,
+            "name": name,
             "version": self.version,
-            "owner": did(transactions.chain_id(here()), here().account),
+            "owner": did(chain_id, here().account),
             "license": self.license,
             **body,
             "lineage": lineage,
         }
 
-    def _described(self) -> Document:
+    def _described(self, name: str) -> Document:
         """What the options and files say, before anything is asked of the chain."""
         if (self.weights is None) == (self.url is None):
             raise Rejected(
-                f"no model given: tollway maker register {self.name} MODEL, with an .onnx file or a folder, "
+                f"no model given: tollway maker register {name} MODEL, with an .onnx file or a folder, "
                 "or --url URL, or --card FILE"
             )
-        protocol = self.protocol or (model_server.TENSORS if self.tensors else model_server.CHAT)
+        protocol = self.protocol or (Protocol.tensors if self.tensors else Protocol.chat)
+        meters = self.meters or ["call"]
         for what, said, known in (
-            ("protocol", [protocol], PROTOCOLS),
-            ("meter", self.meters, list(Meter.__members__)),
+            ("protocol", [protocol], CALLABLE),
+            ("meter", meters, list(Meter.__members__)),
         ):
             wrong = next((one for one in said if one not in known), None)
             if wrong is not None:
                 raise Rejected(f"{wrong!r} is not a {what}: use {', '.join(known)}")
-        body: Document = {"meters": self.meters}
+        body: Document = {"meters": meters}
         body |= self._of_files(self.weights) if self.weights else self._of_url(protocol)
         if self.memory_mb is not None:
             body["execution"] = body["execution"] | {"min_memory_mb": self.memory_mb}
@@ -134,7 +137,7 @@ class Description:
         return {
             "kind": "endpoint",
             "capabilities": capable(self.task or "text-generation", "text/plain"),
-            "interfaces": [interface(protocol, self.tensors)],
+            "interfaces": [interface(protocol, self.tensors or [])],
             "execution": {"runtime": "unknown", "determinism": "none"},
             "description": f"served at {model_server.ModelServer.typed(str(self.url)).root}",
         }
@@ -169,22 +172,12 @@ def capable(task: str, input_mode: str) -> list[Document]:
 
 
 @app.command("register")
-def register(  # noqa: PLR0913
+def register(
     name: Annotated[str, Argument(help="@org/name. A MODEL alone is registered as @WALLET/FILE.")],
-    weights: Weights = None,
-    card: Annotated[Path | None, Option("--card", help="Model document (JSON); replaces the options below.")] = None,
-    url: Url = None,
+    described: Description,
+    card: Annotated[Path | None, Option("--card", help="Model document (JSON); replaces the options above.")] = None,
     ask: OwnAsk = None,
     ratio: Ratio = "0ppm",
-    task: Task = None,
-    protocol: Protocol = None,
-    tensor: Tensors = None,
-    meter: Meters = None,
-    royalty: Royalty = None,
-    floor: Floor = None,
-    version: Version = "1.0.0",
-    license: License = "Apache-2.0",
-    memory: Memory = None,
 ) -> None:
     """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
 
@@ -194,32 +187,16 @@ def register(  # noqa: PLR0913
 
     Example: tollway maker register @acme/iris iris.onnx --ask call=200
     """
-    if weights is None and card is None and url is None and not name.startswith("@"):
+    if described.weights is None and card is None and described.url is None and not name.startswith("@"):
         if not Path(name).exists():
             raise Rejected(f"{name}: no such file. A name is written @org/name: tollway maker register @org/name MODEL")
-        name, weights = name_for(Path(name)), Path(name)
-    documents.check_name(name, version)
+        name, described = name_for(Path(name)), replace(described, weights=Path(name))
+    documents.check_name(name, described.version)
     bid = parse_bid(ask, ratio)
-    if card is not None:
-        document = documents.read(card)
-        if document.get("name") != name:
-            raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
-    else:
-        document = Description(
-            name,
-            version,
-            license,
-            weights,
-            url,
-            task,
-            protocol,
-            tensor or [],
-            meter or ["call"],
-            royalty,
-            floor or [],
-            memory,
-        ).document([])
-    publish(document, Role.maker, bid, f"register {name} {version} as {here().wallet}")
+    document = described.document(name, []) if card is None else documents.read(card)
+    if document.get("name") != name:
+        raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
+    publish(document, Role.maker, bid, f"register {name} {described.version} as {here().wallet}")
 
 
 def publish(document: Document, role: Role, bid: Bid, question: str) -> None:
@@ -337,14 +314,18 @@ def sell(
     The offer ends with a change of its owner or its terms. You earn on its calls until the epoch that the sale names.
     """
     atoms, buyer = amounts.parse_some(price), keystore.party(to) if to is not None else ZERO_ADDRESS
-    subject, until = here().resolve(model), transactions.now(here()) + days * 86_400
+    subject, now = here().resolve(model), transactions.now(here())
+    final_at, until = becomes_final_at(subject), now + days * 86_400
+    if now < final_at:
+        output.warn(not_before(model, final_at))
     output.confirm(f"offer {model} to {to or 'anybody'} for {amounts.format(atoms)}?")
     call = transactions.chain(here()).calls.to(
         "Registry", "offerModel", subject, buyer, atoms, until, digest_of_file(agreement)
     )
     facts = {"model": model, "id": cid(subject), "price": amounts.format(atoms), "atoms": str(atoms)}
     sent = transactions.send(here(), call)
-    show_model({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **sent}, model)
+    begins = {"from": cells.utc(final_at * 1_000)} if now < final_at else {}
+    show_model({**facts, "to": to or "anybody", **begins, "until": cells.utc(until * 1_000), **sent}, model)
 
 
 @app.command("withdraw-offer")
@@ -399,12 +380,21 @@ def check_offer(offer: "ModelOffer", most: int, agreement: Digest) -> None:
 
 def check_final(subject: Digest, model: str) -> None:
     """Rejected while an earlier commitment may still take the model over."""
-    chain = transactions.chain(here())
-    life = int(chain.view("Registry", "COMMITMENT_LIFE"))
-    final_at = int(chain.view("Registry", "models", subject)[1]) + life
+    final_at = becomes_final_at(subject)
     if transactions.now(here()) < final_at:
-        why = "until then an earlier commitment may take it over"
-        raise Rejected(f"{model} can be bought from {cells.utc(final_at * 1_000)} UTC on: {why}", final_at=final_at)
+        raise Rejected(not_before(model, final_at), final_at=final_at)
+
+
+def becomes_final_at(subject: Digest) -> int:
+    """The time from which on no earlier commitment takes a model over, in seconds."""
+    chain = transactions.chain(here())
+    return int(chain.view("Registry", "models", subject)[1]) + int(chain.view("Registry", "COMMITMENT_LIFE"))
+
+
+def not_before(model: str, final_at: int) -> str:
+    """From when on a model can be bought, and why not before."""
+    why = "until then an earlier commitment may take it over"
+    return f"{model} can be bought from {cells.utc(final_at * 1_000)} UTC on ({why})"
 
 
 def digest_of_file(path: Path | None) -> Digest:
@@ -447,7 +437,7 @@ def retire(model: Model) -> None:
 
 def interface(protocol: str, tensors: list[str]) -> Document:
     """The interface of a protocol, with its tensors if it is OIP v2."""
-    if protocol != "oip/2":
+    if protocol != Protocol.tensors:
         return {"protocol": protocol}
     sides: dict[str, list[Document]] = {"in": [], "out": []}
     for text in tensors:
@@ -455,7 +445,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
         if side not in sides or not SHAPE.fullmatch(shape):
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
-    return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
+    return {"protocol": Protocol.tensors, "inputs": sides["in"], "outputs": sides["out"]}
 
 
 def derivative_terms(royalty: str, floor: list[str]) -> Document:

@@ -25,7 +25,7 @@ RELATIONS = ("finetune", "adapter", *SMALLER, "merge", "package")
 
 
 @app.command("derive")
-def derive(  # noqa: PLR0913
+def derive(
     name: Annotated[str, Argument(help="@org/name of the new model.")],
     parent: Annotated[
         list[str],
@@ -33,20 +33,10 @@ def derive(  # noqa: PLR0913
             "--parent", help="A model it descends from; @org/name=10%,call=1: on these terms of its maker. Up to 4."
         ),
     ],
-    weights: maker.Weights = None,
+    described: maker.Description,
     relation: Annotated[str, Option(help=", ".join(RELATIONS))] = "finetune",
-    url: maker.Url = None,
     ask: maker.OwnAsk = None,
     ratio: Ratio = "0ppm",
-    task: maker.Task = None,
-    protocol: maker.Protocol = None,
-    tensor: maker.Tensors = None,
-    meter: maker.Meters = None,
-    royalty: maker.Royalty = None,
-    floor: maker.Floor = None,
-    version: maker.Version = "1.0.0",
-    license: maker.License = "Apache-2.0",
-    memory: maker.Memory = None,
 ) -> None:
     """Register a derived model. It freezes the parents' terms: what you owe them can never be raised.
 
@@ -54,7 +44,7 @@ def derive(  # noqa: PLR0913
 
     Example: tollway oem derive @south/emotion ./emotion --parent @north/emotion-base
     """
-    documents.check_name(name, version)
+    documents.check_name(name, described.version)
     bid = parse_bid(ask, ratio)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
@@ -62,20 +52,7 @@ def derive(  # noqa: PLR0913
     parents = {here().resolve(text): (text, terms) for text, _, terms in named}
     documents_of = {subject: here().gateway.get(f"/v1/documents/{cid(subject)}") for subject in parents}
     lineage = [frozen_terms(subject, documents_of[subject], *said, relation) for subject, said in parents.items()]
-    document = maker.Description(
-        name,
-        version,
-        license,
-        weights,
-        url,
-        task,
-        protocol,
-        tensor or [],
-        meter or ["call"],
-        royalty,
-        floor or [],
-        memory,
-    ).document(lineage)
+    document = described.document(name, lineage)
     if relation in SMALLER:
         check_smaller(model(document), [model(one) for one in documents_of.values()], relation)
     owed = ", ".join(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Exit, Option
 
 from ledger import deployments
 from ledger.core.catalog.bids import Role
@@ -16,10 +17,11 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address, lane_subject, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
 from ledger.deployments import Deployment
+from roles.audit import batches
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import cells
+from roles.cli.shared import cells, ledgers
 from roles.cli.shared.payees import Ratio, add_collect, add_earnings, add_staking, parse_bid, place_bid
 from roles.client.gateway import GatewayClient, checked_url
 from roles.wallet import keystore, transactions
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from ledger.core.settlement.transactions import Call
 
 app = Group(
-    "Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings. "
-    "Commands on the ledger's database (alarms, retire, rebuild): python -m ledger.operate --help"
+    "Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings, alarms. "
+    "What to do when something is lost or has to change is in docs/runbook.md."
 )
 
 DAY_SECONDS = 86_400
@@ -261,12 +263,15 @@ def traffic_of_a_day(lane: Lane) -> int | None:
     try:
         if here().lane_id != lane:
             return None
-        rows = here().gateway.get("/v1/batches")["data"]
+        newest, charged = 0, 0
+        for row in batches.every(here()):
+            newest = newest or int(row["built_at"])
+            if int(row["built_at"]) <= newest - DAY_SECONDS * 1_000:
+                break
+            charged += int(row["total"]) if row["status"] != "void" else 0
     except (Rejected, Unavailable):
         return None
-    newest = max((int(row["built_at"]) for row in rows), default=0)
-    recent = (row for row in rows if int(row["built_at"]) > newest - DAY_SECONDS * 1_000 and row["status"] != "void")
-    return sum(int(row["total"]) for row in recent)
+    return charged
 
 
 @app.command("pause")
@@ -296,6 +301,61 @@ def change(lane: Lane, facts: dict[str, object], question: str, call: Call, *, d
         return
     output.confirm(question)
     output.show({**shown, **transactions.send(here(), call)})
+
+
+@app.command("alarms")
+def alarms(
+    clear: Annotated[bool, Option("--clear", help="You have looked at what the ledger found: batches go on.")] = False,
+) -> None:
+    """List what is wrong with the lane now, and what helps. Exits with 1 if anything is.
+
+    It reads the ledger's database, as the worker's LEDGER_ settings or this home's local network name it, and asks the
+    gateway.
+    """
+    said, _ = ledgers.operate("alarms", *["--clear"] * clear)
+    found = said["alarms"]
+    if clear:
+        output.show({"cleared": [one["name"] for one in found]})
+        return
+    found += ledgers.gateway_alarms(here())
+    rows = [
+        {
+            "alarm": one["name"],
+            "what": one["message"],
+            "where": one.get("account") or one.get("receipt") or "",
+            "remedy": one["remedy"],
+        }
+        for one in found
+    ]
+    output.show_table(rows, empty="nothing is wrong")
+    if found:
+        raise Exit(1)
+
+
+@app.command("rebuild")
+def rebuild(
+    folder: Annotated[Path, Argument(help="What `tollway batch mirror` copied.")],
+) -> None:
+    """Make a lost ledger again in an empty database, or let a restored one catch up with the chain.
+
+    Stop gateways and workers first; docs/runbook.md says what comes back. The database and the chain are those of the
+    worker's LEDGER_ settings, or of this home's local network. Exits with 1 if an audit finds something wrong.
+    """
+    if not folder.is_dir():
+        raise Rejected(f"{folder} is not a folder: tollway batch mirror {folder}", folder=str(folder))
+    made, wrong = ledgers.operate("rebuild", "--files", folder)
+    output.show(made)
+    if made["renew"]:
+        output.warn("these gateways may have signed receipts that are lost: give each a new key before it starts again")
+    if wrong:
+        raise Exit(1)
+
+
+@app.command("retire")
+def retire() -> None:
+    """Leave a private grid for a chain: show what you owe there. Once, when gateways have stopped and all is final."""
+    output.confirm("take every balance out of this private grid's ledger, for good?")
+    output.show(ledgers.operate("retire")[0])
 
 
 @app.command("unbond-lane")

@@ -143,7 +143,7 @@ def _console(file: TextIO) -> Console:
 
 def _block(facts: Mapping[str, Fact], known: Mapping[str, str]) -> Table:
     block = Table(show_header=False, box=None, pad_edge=False)
-    block.add_column(style="dim", no_wrap=True)
+    block.add_column(style="dim", overflow="fold")  # a name may be a stranger's
     block.add_column(overflow="fold")
     for name, value in cells.lines(facts, known):
         block.add_row(plain(name), plain(value))

@@ -1,14 +1,18 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ledger.core.catalog import models
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, address, to_hex
 from ledger.core.values.meters import METERS
 from roles.cli import amounts, maker, output
 from roles.cli.context import Group, here
@@ -17,7 +21,7 @@ from roles.cli.shared.payees import Ask, Subject
 from roles.cli.shared.readiness import Asked
 from roles.cli.shared.sponsorship import add_providers_order
 from roles.client.gateway import checked_url
-from roles.client.model_server import TENSORS, ModelServer, Served
+from roles.client.model_server import ModelServer, Served
 from roles.wallet import transactions
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
@@ -123,11 +127,11 @@ def import_server(  # noqa: PLR0913
     meters = [METERS[number].name for number, _ in asks.asks] or ["call"]
 
     def describe(name: str, served: Served) -> Document:
-        said = task or ("other" if served.protocol == TENSORS else "text-generation")
+        said = task or ("other" if served.protocol == Protocol.tensors else "text-generation")
         described = maker.Description(
-            name, version, license, None, server.root, said, served.protocol, [], meters, None, []
+            url=server.root, task=said, protocol=served.protocol, meters=meters, version=version, license=license
         )
-        return described.document([], served)
+        return described.document(name, [], served)
 
     imports.run(imports.Sale(describe, asks, share, terms, atoms), under, server, plans)
 
@@ -136,8 +140,8 @@ def import_server(  # noqa: PLR0913
 def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")], realm: Realm = "") -> None:
     """Withdraw your offer to serve a model: it gets no more calls, is not listed, and can not be published again.
 
-    `provider serve` withdraws its own as it stops; while it runs, it offers the model again: stop it first. Your bid
-    and your stake stay; a new offer brings the model back.
+    A node of yours that runs does not offer it again, and says so within half a minute. Your bid and your stake stay: a
+    new offer brings the model back, or the node, once it is started anew.
     """
     from roles.node import serve as node_serve
 
@@ -152,10 +156,30 @@ def withdraw(subject: Annotated[str, Argument(help="A model: @org/name, or its i
 def deliver(subject: Subject, ask: Ask = None) -> None:
     """Bid to deliver a model's data: bandwidth and storage, paid per byte.
 
+    Its owner says who delivers a model: itself, or whom it named with `maker register --deliverer`. Of those the one
+    that asks least is paid; nobody else's bid changes a price.
+
     Example: tollway provider deliver @kappa/kb --ask byte=2000000000 -w dora
     """
-    bid = payees.parse_bid(ask, "0ppm")
-    payees.place_bid(here().resolve(subject), Role.delivery, subject, bid)
+    bid, model = payees.parse_bid(ask, "0ppm"), here().resolve(subject)
+    _check_named(model, subject)
+    payees.place_bid(model, Role.delivery, subject, bid)
+
+
+def _check_named(subject: Digest, name: str) -> None:
+    """Rejected when this wallet may not deliver a model: it neither owns it nor is named by it. Where the document is
+    hidden nobody can tell.
+    """
+    from ledger.core.pricing import terms  # slow to import
+
+    document = servers.published(subject, "")
+    owner, account = address(transactions.chain(here()).view("Registry", "models", subject)[0]), here().account
+    if document and account not in terms.deliverers(models.model(document), owner):
+        raise Rejected(
+            f"{name} does not name you to deliver it, so your bid would change no price and earn nothing. Its owner, "
+            f"{to_hex(owner)}, names you in its next version: tollway maker register {name} --version NEXT "
+            f"--deliverer {to_hex(account)}"
+        )
 
 
 @app.command("serve")
@@ -199,7 +223,7 @@ def serve(  # noqa: PLR0913
     def facts(name: str, subject: Digest) -> dict[str, Any]:
         return readiness.of(Asked(context, subject, name, context.account, terms.realm))
 
-    voice = node_serve.Voice(output.aside().print, facts)
+    voice = node_serve.Voice(output.aside().print, facts, shlex.join(["tollway", *sys.argv[1:]]))
     node_serve.run(context, options, terms, public_url, voice, tunnel=tunnel)
 
 

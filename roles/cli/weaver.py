@@ -27,7 +27,8 @@ File = Annotated[Path, Argument(help="capsule.json; models may be written as @or
 Use = Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")]
 NOT_FOUND = 404
 FAILURES = {
-    Policy.all_or_nothing: "all-or-nothing: the consumer pays nothing, the weaver's bond pays the steps that served",
+    Policy.all_or_nothing: "all-or-nothing: the consumer pays nothing, the weaver's bond pays the steps that served, "
+    "up to what its calls brought in",
     Policy.partial_ok: "partial-ok: the consumer pays the steps that served, and the weaver gets nothing",
 }
 
@@ -151,7 +152,7 @@ def run(
 ) -> None:
     """Run a workflow as a consumer, pay for it, and show who earned what."""
     context = here()
-    answer = calls.chat(context, calls.Chat(capsule, text, stream, timeout_seconds=120))
+    answer = calls.say(context, calls.Spoken(capsule, text, stream, timeout_seconds=120))
     steps = answer.pop("steps", [])
     output.show(answer)
     if steps:

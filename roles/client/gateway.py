@@ -44,9 +44,9 @@ class GatewayClient:
         """POST a JSON body. Underscores in names of headers become dashes."""
         return self._ask("POST", path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
-    def call(self, path: str, body: Json) -> tuple[Json, Mapping[str, str]]:
+    def call(self, path: str, body: Json, headers: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         """POST a call to a model: its answer, and the headers that say what it cost."""
-        response = self._send("POST", path, json=body)
+        response = self._send("POST", path, json=body, headers=dict(headers))
         return body_of(response), response.headers
 
     def send(self, path: str, body: bytes, kind: str) -> Json:
@@ -127,7 +127,8 @@ def segment(text: str) -> str:
 def refusal(status: int, body: Mapping[str, Json]) -> Rejected | Unavailable:
     """The error in a gateway's answer: Unavailable from status 500 on, Rejected below."""
     said = body.get("error") or body.get("detail") or body or f"the gateway answered {status}"
-    facts = {name: value for name, value in said.items() if name != "message"} if isinstance(said, dict) else {}
+    known = said if isinstance(said, dict) else body  # in the Open Inference Protocol they stand beside the text
+    facts = {name: value for name, value in known.items() if name not in ("message", "error", "detail", "status")}
     message = said.get("message", f"the gateway answered {status}") if isinstance(said, dict) else str(said)
     return (Unavailable if status >= 500 else Rejected)(message, status=status, **facts)
 

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from shlex import quote as shell
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from ledger.core.catalog import names
+from ledger.core.catalog.protocols import OPENAI, Protocol
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import check_depth
 from ledger.core.values.errors import Rejected, Unavailable
-from roles.client.gateway import checked_url
+from roles.client.gateway import checked_url, segment
 
 if TYPE_CHECKING:
     import httpx
@@ -39,7 +40,6 @@ SHOWN = 5
 """Names of models that an error lists."""
 MAX_AT_ONCE = 8
 
-CHAT, TENSORS = "openai.chat/1", "oip/2"
 # fmt: off
 DATATYPES = (
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES",
@@ -75,7 +75,7 @@ class Served:
     @property
     def interface(self) -> dict[str, Json]:
         """The interface of a model document."""
-        if self.protocol != TENSORS:
+        if self.protocol != Protocol.tensors:
             return {"protocol": self.protocol}
         return {"protocol": self.protocol, "inputs": list(self.inputs), "outputs": list(self.outputs)}
 
@@ -139,9 +139,9 @@ class _Questions:
     http: httpx.AsyncClient
 
     async def listed(self, protocol: str) -> list[Served]:
-        if protocol != TENSORS and (chats := await self._chats()) is not None:
-            return [Served(name, CHAT) for name in self._some(chats)]
-        if protocol != CHAT and (known := await self._repository()) is not None:
+        if protocol != Protocol.tensors and (known := await self._openai()) is not None:
+            return [Served(name, protocol or Protocol.chat) for name in self._some(known)]
+        if protocol not in OPENAI and (known := await self._repository()) is not None:
             limit = asyncio.Semaphore(MAX_AT_ONCE)
 
             async def described(name: str) -> Served | None:
@@ -149,20 +149,20 @@ class _Questions:
                     try:
                         return await self._tensors(name)
                     except Odd as odd:  # one such model keeps nobody from selling the others
-                        return Served(name, TENSORS, why=odd.message)
+                        return Served(name, Protocol.tensors, why=odd.message)
 
             found = await asyncio.gather(*(described(name) for name in self._some(known)))
             return [one for one in found if one is not None]
         raise self._neither(protocol)
 
     async def described(self, name: str, protocol: str) -> Served | None:
-        if protocol != CHAT and (found := await self._tensors(name)) is not None:
+        if protocol not in OPENAI and (found := await self._tensors(name)) is not None:
             return found
-        if protocol != TENSORS and name in (await self._chats() or ()):
-            return Served(name, CHAT)
+        if protocol != Protocol.tensors and name in (await self._openai() or ()):
+            return Served(name, protocol or Protocol.chat)
         return None
 
-    async def _chats(self) -> list[str] | None:
+    async def _openai(self) -> list[str] | None:
         """OpenAI's list of models; None where there is none."""
         said = await self._ask("GET", "/v1/models")
         rows = said.get("data") if isinstance(said, dict) else None
@@ -181,17 +181,17 @@ class _Questions:
         said = await self._ask("GET", "/v2/models")
         if isinstance(said, dict) and isinstance(said.get("models"), list):
             return _names(said["models"])
-        return await self._chats() if await self._ask("GET", "/v2") is not None else None
+        return await self._openai() if await self._ask("GET", "/v2") is not None else None
 
     async def _tensors(self, name: str) -> Served | None:
         """A model's metadata, if it has a model of that name and it is ready."""
-        path = f"/v2/models/{quote(name, safe='@/')}"
+        path = f"/v2/models/{segment(name)}"
         said = await self._ask("GET", path)
         if not isinstance(said, dict) or not {"inputs", "outputs"} & said.keys():
             return None
         if await self._ask("GET", f"{path}/ready") is None:
             return None
-        return Served(name, TENSORS, _shapes(said.get("inputs")), _shapes(said.get("outputs")))
+        return Served(name, Protocol.tensors, _shapes(said.get("inputs")), _shapes(said.get("outputs")))
 
     def _some(self, known: list[str]) -> list[str]:
         if not known:
@@ -199,10 +199,10 @@ class _Questions:
         return known
 
     def _neither(self, protocol: str) -> Rejected:
-        what = {
-            CHAT: "does not list models as an OpenAI server does",
-            TENSORS: "does not list models as an Open Inference Protocol server does",
-        }.get(protocol, "lists its models by neither OpenAI's API nor the Open Inference Protocol")
+        what = "lists its models by neither OpenAI's API nor the Open Inference Protocol"
+        if protocol:
+            kind = "an OpenAI" if protocol in OPENAI else "an Open Inference Protocol"
+            what = f"does not list models as {kind} server does"
         hint = f"if it has the model all the same, say {shell(self.root + '#MODEL')}; docs/servers.md has each server"
         return Rejected(f"the server at {self.root} {what}: {hint}")
 

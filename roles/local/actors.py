@@ -99,7 +99,7 @@ def market(upstream: str | None) -> Iterator[str]:
     folder = f"{quote(str(MODELS))}"
     yield f"maker register {BASE} {folder}/emotion-base --royalty 12% --floor call=40 --wallet north"
     yield f"oem derive {EMOTION} --parent {BASE} --relation finetune {folder}/emotion --wallet south"
-    yield f"maker register {KB} {folder}/kb --wallet kappa"
+    yield f"maker register {KB} {folder}/kb --deliverer {DELIVERY} --wallet kappa"
     served = f"--url {upstream} --meter input_token --meter output_token" if upstream else f"{folder}/dialog"
     yield f"maker register {DIALOG} {served} --wallet delta"
     yield f"oem bid {EMOTION} --ratio 15% --ask call=20 --wallet south"

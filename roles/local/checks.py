@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.table import Table
@@ -12,11 +12,21 @@ from ledger.core.values.ids import Address, Lane, to_hex
 from roles.audit import batches, statements
 from roles.cli import amounts, auditor, context
 from roles.cli.output import wait_until
+from roles.local.actors import CONSUMER, OPERATOR, WEAVER
 from roles.local.console import DemoConsole
 from roles.local.consumer import Answer
 from roles.wallet import keystore, transactions
 
 Earned = Counter[tuple[Address, Role]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the consumer knows by itself, in atoms: the charges of its answers, what it deposited, and withdrew."""
+
+    charged: int
+    deposited: int
+    withdrawn: int
 
 
 def recompute(console: DemoConsole, answers: Sequence[Answer], deposit: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -25,8 +35,10 @@ def recompute(console: DemoConsole, answers: Sequence[Answer], deposit: str, fac
     for one in checked:
         console.check(f"batch {one.number} recomputed", one.ok, f"{one.verdict}, on chain: {one.status}")
     earned, receipts = earnings(), sum(one.verdict.receipts for one in checked)
-    charged = sum(answer.charge for answer in answers)
-    _compare(console, earned, charged, amounts.parse(deposit), int(facts["withdrawn"]))
+    _compare(console, earned)
+    seen = Seen(sum(answer.charge for answer in answers), amounts.parse(deposit), int(facts["withdrawn"]))
+    compare_payments(console, payments(), earned.total(), seen)
+    _compare_custody(console, context.here().lane_id)
     _show_earnings(console, earned)
     _show_gas(console, receipts)
     return {
@@ -54,6 +66,15 @@ def earnings() -> Earned:
     return earned
 
 
+def payments() -> Counter[Address]:
+    """What each account paid, from the receipts in the public batch files."""
+    paid: Counter[Address] = Counter()
+    for number in batches.numbers(context.here()):
+        for receipt in batches.read(context.here(), number).receipts:
+            paid[receipt.consumer] += receipt.charge
+    return paid
+
+
 def earned_by(name: str) -> dict[str, Any]:
     """What the ledger says that a wallet earned, asked as that wallet."""
     asking = replace(context.here(), wallet_name=name)
@@ -65,8 +86,8 @@ def name_of(party: Address) -> str:
     return {keystore.address_of(name): name for name in keystore.names()}.get(party, to_hex(party))
 
 
-def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int, withdrawn: int) -> None:
-    """Compare the sum of all lines with the chain, the ledger, the client's charges and the consumer's payments."""
+def _compare(console: DemoConsole, earned: Earned) -> None:
+    """Compare the sum of all lines, and each payee's, with the chain and the ledger."""
     lane, settled = context.here().lane_id, earned.total()
     on_chain = transactions.chain(context.here()).head(lane).total
     console.check("sum of all lines = payout tree on chain", settled == on_chain, f"{settled:,} = {on_chain:,} atoms")
@@ -83,10 +104,25 @@ def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int,
             console.check(f"{name_of(party)}: files = ledger = chain", False, f"{atoms}, {ledger}, {claimed}")
     payees = f"{len(by_party)} payees"
     console.check("every payee: public files = ledger = claimed on chain", all_agree, payees)
-    figures = f"{deposited:,} - {withdrawn:,} = {settled:,} atoms"
-    console.check("deposited - withdrawn = settled", deposited - withdrawn == settled, figures)
-    console.check("sum of all charges the client saw = settled", charged == settled, f"{charged:,} = {settled:,} atoms")
-    _compare_custody(console, lane)
+
+
+def compare_payments(console: DemoConsole, paid: Counter[Address], settled: int, seen: Seen) -> None:
+    """Compare what was paid with what was settled, and the consumer's part of it with what that one knows.
+
+    The rest is others' by rule: of a workflow that fails as a whole the weaver's bond pays the steps that served, and
+    the operator pays for its probes of nodes.
+    """
+    mine = paid[keystore.address_of(CONSUMER)]
+    besides = {keystore.address_of(name): name for name in (WEAVER, OPERATOR)}
+    others = {party: atoms for party, atoms in paid.items() if atoms and party != keystore.address_of(CONSUMER)}
+    console.check("sum of all payments = settled", paid.total() == settled, f"{paid.total():,} = {settled:,} atoms")
+    spent = seen.deposited - seen.withdrawn
+    figures = f"{seen.deposited:,} - {seen.withdrawn:,} = {mine:,} atoms"
+    console.check("deposited - withdrawn = what the consumer's receipts say", spent == mine, figures)
+    figures = f"{seen.charged:,} = {mine:,} atoms"
+    console.check("sum of all charges the client saw = what its receipts say", seen.charged == mine, figures)
+    figures = ", ".join(f"{name_of(party)} {atoms:,} atoms" for party, atoms in others.items()) or "nobody else paid"
+    console.check("nobody paid besides, but bonds and probes", others.keys() <= besides.keys(), figures)
 
 
 def _compare_custody(console: DemoConsole, lane: Lane) -> None:

@@ -1,16 +1,19 @@
 """Control of a local network: start its supervisor, wait until components are well, stop or kill them."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ledger.core.values.errors import Unavailable
+from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import output
-from roles.local.folder import ROOT, NetworkFolder, alive
+from roles.local.folder import ROOT, NetworkFolder, alive, record
+from roles.wallet import home
 
 PAUSE_SECONDS = 0.05
 HOPELESS = 6
@@ -61,6 +64,38 @@ def failures(folder: NetworkFolder, name: str) -> int:
         return int((folder.path / "failures" / name).read_text())
     except (OSError, ValueError):
         return 0
+
+
+@contextlib.contextmanager
+def alone(folder: NetworkFolder) -> Iterator[None]:
+    """Let one `tollway up` at a time start a network. Rejected, with who does, when there is another, or when it
+    is another clone's.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    owner = folder.note("clone")
+    if owner and owner != str(ROOT):
+        state = "runs" if alive(folder.path / "supervisor") else "is stopped"
+        said = f"the network of {folder.path.parent} is of another clone, {owner}, and {state}"
+        raise Rejected(f"{said}: go on there, or have one of your own: TOLLWAY_HOME=FOLDER tollway up", clone=owner)
+    with (folder.path / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            who = _holder(folder)
+            look = "tollway local status shows how far it is, tollway local logs COMPONENT why it waits"
+            raise Rejected(f"another `tollway up` starts this network now, {who}: {look}") from error
+        record(folder.path / "up", os.getpid())
+        home.write_private(folder.path / "clone", str(ROOT))
+        yield
+
+
+def _holder(folder: NetworkFolder) -> str:
+    """The process that holds the lock, and since when, as far as its file says."""
+    path = folder.path / "up"
+    with contextlib.suppress(OSError):
+        since = time.strftime("%H:%M:%S", time.localtime(path.stat().st_mtime))
+        return f"process {alive(path) or 'unknown'}, since {since}"
+    return "which has just begun"
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 components/NAME.json   a `Component` that should run, unless `off/NAME` exists
 running/NAME           pid and start time of a running component; `well/NAME`: it is healthy
 logs/NAME.log          its output
+clone, up              whose network it is: a clone's path; the process of the last `tollway up`
 ports.json             a port per name, chosen once among the free ones
 data/                  PostgreSQL, Redis, the chain
 """
@@ -105,15 +106,18 @@ class NetworkFolder:
         """Have a component stopped until it is wanted again."""
         home.write_private(self.path / "off" / name, "")
 
-    def wanted(self) -> dict[str, Component]:
-        """The components that should run, by name."""
-        wanted = {}
+    def components(self) -> dict[str, Component]:
+        """The components that this network is made of, by name, whether or not they were stopped."""
+        known = {}
         for path in sorted((self.path / "components").glob("*.json")):
             read = json.loads(path.read_text())
-            if not (self.path / "off" / path.stem).exists():
-                lists = {name: tuple(read[name]) for name in ("command", "after")}
-                wanted[path.stem] = Component(**{**read, **lists})
-        return wanted
+            lists = {name: tuple(read[name]) for name in ("command", "after")}
+            known[path.stem] = Component(**{**read, **lists})
+        return known
+
+    def wanted(self) -> dict[str, Component]:
+        """The components that should run, by name."""
+        return {name: one for name, one in self.components().items() if not (self.path / "off" / name).exists()}
 
     def running(self) -> dict[str, int]:
         return {path.name: pid for path in sorted((self.path / "running").glob("*")) if (pid := alive(path))}

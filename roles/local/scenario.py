@@ -70,7 +70,7 @@ def bring_up(ask: Callable[[str], Any], upstream: str | None, token: Token | Non
 
     After an interruption the scenario starts again from its first step.
     """
-    with network.living_in(home.home()) as folder, control.stopped_on_failure(folder):
+    with network.living_in(home.home()) as folder, control.alone(folder), control.stopped_on_failure(folder):
         check_upstream(folder, upstream)
         check_token(folder, token)
         if (folder.path / "settled_in").exists():

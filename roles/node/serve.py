@@ -38,6 +38,7 @@ OFFER_EPOCHS = 2
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
 LEAVE_SECONDS = 5
+MOST_TRIES = 8
 LIMITS = ("max_tokens", "max_completion_tokens")
 LOOK_SECONDS = 600
 """How often a node looks whether what could be called still can be: a bid lapses."""
@@ -47,10 +48,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How a node speaks: a line to its provider, and what a model still needs, by its name and id."""
+    """How a node speaks: a line to its provider, what a model still needs, by its name and id, and the command that
+    started it.
+    """
 
     say: Say
     facts: Callable[[str, Digest], Mapping[str, Any]]
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def named(name: str, upstream: Upstream) -> Upstream:
     """The same, with what its server calls the model, if that was not typed."""
     if upstream.model != name:
         return upstream
-    asked = ModelServer.typed(upstream.url, upstream.key)
+    asked = ModelServer(upstream.root, key=upstream.key)
     return replace(upstream, model=choose(asked, asked.listed(), name).name)
 
 
@@ -157,7 +161,8 @@ class Offers:
     """A node's offers: published again and again while it runs, withdrawn when it leaves. Models are by their names.
 
     What a node withdraws is its own last offer, by the nonce after it. So a newer one stands, such as that of a node
-    that has taken this one's place, and none that is still on its way comes after.
+    that has taken this one's place, and none that is still on its way comes after. Each offer has the nonce after the
+    one before, too: what the wallet has withdrawn by hand meanwhile is not offered again until a node is started anew.
     """
 
     def __init__(self, context: Context, subjects: dict[str, Digest], terms: Terms, voice: Voice) -> None:
@@ -166,6 +171,8 @@ class Offers:
         self._known: dict[str, Mapping[str, Any]] = {}
         self._looked = 0.0
         self._nonces: dict[str, int] = {}
+        self._taken: set[str] = set()
+        self._ended: set[str] = set()
         self._leaving = threading.Event()
         self._signing = threading.Lock()
 
@@ -186,7 +193,7 @@ class Offers:
     def _keep_fresh(self, url: str) -> None:
         pause = 0.0
         while not self._leaving.wait(pause):
-            posted = [self._post(name, subject, url) for name, subject in self._subjects.items()]
+            posted = [self._post(name, url) for name in self._subjects if name not in self._ended]
             pause = REFRESH_SECONDS if all(posted) else RETRY_SECONDS
             if all(posted):
                 self._look()
@@ -207,18 +214,39 @@ class Offers:
                 self._say(_in_lines(name, facts))
             self._known[name] = facts
 
-    def _post(self, name: str, subject: Digest, url: str) -> bool:
+    def _post(self, name: str, url: str) -> bool:
+        """Offer a model, if it is not withdrawn by hand. False when that has to be tried again soon."""
+        last = self._nonces.get(name)
         try:
-            signed = offer(self._context, subject, url, self._terms)
-            with self._signing:
-                if self._leaving.is_set():
-                    return True
-                self._nonces[name] = signed["nonce"]
-            self._context.gateway.post("/v1/offers", signed)
+            try:
+                self._send(name, url, last + 1 if last is not None else None)
+            except Rejected as refused:
+                known = refused.facts.get("known_nonce")
+                if not isinstance(known, int):
+                    raise
+                if refused.facts.get("final") and name in self._taken:
+                    self._end(name)
+                else:
+                    self._send(name, url, known + 1)  # of a node before this one, or of another one
         except TollwayError as error:
             self._say(f"offer of {name} not taken: {error.message}")
             return False
         return True
+
+    def _send(self, name: str, url: str, nonce: int | None) -> None:
+        signed = offer(self._context, self._subjects[name], url, self._terms, nonce=nonce)
+        with self._signing:
+            if self._leaving.is_set():
+                return
+            self._nonces[name] = signed["nonce"]
+        self._context.gateway.post("/v1/offers", signed)
+        self._taken.add(name)
+
+    def _end(self, name: str) -> None:
+        self._ended.add(name)
+        del self._nonces[name]
+        said = f"the offer of {name} was withdrawn by hand: this node does not offer it any more"
+        self._say(f"{said}. To offer it again, stop this node and type: {self._voice.command}")
 
     def _withdraw(self) -> None:
         for name, nonce in self._nonces.items():
@@ -244,9 +272,11 @@ def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:
     return frozenset(address(str(key)) for key in context.gateway.get("/v1/lane")["gateways"])
 
 
-def offer(context: Context, subject: Digest, url: str, terms: Terms, key: str | None = None) -> Document:
-    """A signed offer of this wallet, with its bid on chain. With the API key that the server wants: given to the
-    gateway beside the offer, which names it by its hash.
+def offer(
+    context: Context, subject: Digest, url: str, terms: Terms, key: str | None = None, *, nonce: int | None = None
+) -> Document:
+    """A signed offer of this wallet, with its bid on chain; its nonce is the time, or the one given. With the API key
+    that the server wants: given to the gateway beside the offer, which names it by its hash.
     """
     current = previews.bid_in_force(context, subject, Role.compute, context.account)
     bid = current.bid if current else Bid()
@@ -258,29 +288,34 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms, key: str | 
     parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
         "serve": {**serve, **{name: said for name, said in chosen.items() if said}},
+        **({"nonce": nonce} if nonce is not None else {}),
     }
     signed = signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
     return signed if key is None else {"offer": signed, "credentials": headers, "salt": to_hex(salt)}
 
 
-def withdrawal(context: Context, subject: Digest, nonce: int) -> Document:
-    """A signed offer of this wallet that ends those with a lower nonce."""
+def withdrawal(context: Context, subject: Digest, nonce: int, *, final: bool = False) -> Document:
+    """A signed offer of this wallet that ends those with a lower nonce; a `final` one for its nodes that run, too."""
     parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "withdrawn": True, "nonce": nonce}
+    if final:
+        parts["final"] = True
     return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
 
 
 def withdraw(context: Context, subject: Digest) -> Json:
-    """Withdraw this wallet's offer of a model, whatever it was and whoever's clock it was signed by. Withdrawing twice
-    changes nothing. The gateway's answer.
+    """Withdraw this wallet's offer of a model, whatever it was and whoever's clock it was signed by; a node of it that
+    runs does not offer it again. Withdrawing twice changes nothing. The gateway's answer.
     """
-    now = time.time_ns() // 1_000_000
-    try:
-        return context.gateway.post("/v1/offers", withdrawal(context, subject, now))
-    except Rejected as refused:
-        known = refused.facts.get("known_nonce")
-        if not isinstance(known, int):
-            raise
-        return context.gateway.post("/v1/offers", withdrawal(context, subject, known + 1))
+    nonce = time.time_ns() // 1_000_000
+    for _ in range(MOST_TRIES):  # a node may renew it just now
+        try:
+            return context.gateway.post("/v1/offers", withdrawal(context, subject, nonce, final=True))
+        except Rejected as refused:
+            known = refused.facts.get("known_nonce")
+            if not isinstance(known, int):
+                raise
+            nonce = known + 1
+    raise Unavailable("the offer is renewed faster than it can be withdrawn: do this again")
 
 
 def audit(context: Context) -> list[dict[str, object]]:

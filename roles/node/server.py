@@ -23,7 +23,7 @@ from roles.node.models import described
 from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
-from roles.node.protocols import inference_v2, openai
+from roles.node.protocols import inference_v2, openai, vectors
 from roles.node.protocols.errors import Draining, Handler, errors_in_shape
 from roles.node.state import CALLER, STATE, Limits, State
 from roles.node.tunnel import Identity, Tunnel
@@ -81,8 +81,12 @@ def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Ap
     app.add_routes(
         [
             web.get("/v1/models", openai.models),
-            web.post("/v1/chat/completions", openai.completions),
+            web.post("/v1/chat/completions", openai.chat),
+            web.post("/v1/completions", openai.completions),
+            web.post("/v1/embeddings", vectors.embeddings),
+            web.post("/v1/rerank", vectors.rerank),
             web.get("/v2", inference_v2.server),
+            web.get("/v2/", inference_v2.server),
             web.get("/v2/health/live", inference_v2.live),
             web.get("/v2/health/ready", inference_v2.ready),
             web.get("/v2/models/{model:.+}/ready", inference_v2.model_ready),

@@ -15,8 +15,9 @@ from ledger.core.values.atoms import Currency
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer
+from roles.client import credentials
 from roles.client.gateway import GatewayClient, Json, checked_url, segment
-from roles.wallet import api_keys, home, keystore, signing, transactions
+from roles.wallet import api_keys, home, keystore, transactions
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Context:
     @cached_property
     def signed_gateway(self) -> GatewayClient:
         """The gateway's client that signs each request as this wallet's account, whatever keys there are."""
-        return GatewayClient(self.url, sign=signing.request(self.signer, self.domain, self.lane_id))
+        return GatewayClient(self.url, sign=credentials.request(self.signer, self.domain, self.lane_id))
 
     def gateway_in(self, realm: str) -> GatewayClient:
         """The gateway's client for what only the members of a realm may ask; `realm` is its name or a token, or ""."""
@@ -83,7 +84,7 @@ class Context:
             return self.gateway
         if os.environ.get("TOLLWAY_API_KEY"):
             return self.key_gateway_in(realm)
-        sign = signing.request(self.signer, self.domain, self.lane_id)
+        sign = credentials.request(self.signer, self.domain, self.lane_id)
         return GatewayClient(self.url, sign=sign, realm=self.realm(realm))
 
     def key_gateway_in(self, realm: str) -> GatewayClient:
@@ -145,9 +146,7 @@ class Context:
 
     @property
     def domain(self) -> Domain:
-        fields = self.lane["domain"]
-        contract = Address(bytes.fromhex(str(fields["verifyingContract"])[2:]))
-        return Domain(int(fields["chainId"]), contract, fields["name"], fields["version"])
+        return credentials.domain_of(self.lane)
 
     def resolve(self, text: str, realm: str = "") -> Digest:
         """The id of a published model or capsule, from `@org/name`, a CID or 0x hex; what is in a realm comes first.

@@ -14,6 +14,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Voucher
+from roles.client import credentials
 from roles.client.gateway import GatewayClient, Json
 from roles.wallet import api_keys, keystore, signing, transactions
 from roles.wallet.context import Context
@@ -56,7 +57,7 @@ def make_key(context: Context, limits: Mapping[str, Any]) -> tuple[Json, Path, A
     lane = context.lane_id
     ceiling = transactions.chain(context).account(lane, context.account).deposited
     body = {"label": context.wallet, **limits}
-    vouched = signing.voucher(context.signer, context.domain, Voucher(lane, context.account, ceiling))
+    vouched = credentials.voucher(context.signer, context.domain, Voucher(lane, context.account, ceiling))
     try:
         key = context.gateway.post("/v1/keys", {**body, "voucher": vouched})
     except Rejected as refused:

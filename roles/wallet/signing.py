@@ -1,8 +1,7 @@
-"""Signatures besides transactions: vouchers, token authorizations, offers, realms, requests to leave."""
+"""Signatures besides transactions: token authorizations, offers, realms, documents, requests to leave."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -16,31 +15,19 @@ from ledger.core.values.typed_data import (
     Domain,
     Signer,
     TokenAuthorization,
-    Voucher,
     document_hash,
     offer_hash,
-    request_digest,
-    request_hash,
     signing_digest,
-    voucher_hash,
     word,
 )
 
 if TYPE_CHECKING:
     from ledger.chain.calls import Authorization
     from ledger.core.catalog.bids import Role
-    from roles.client.gateway import Sign
     from roles.wallet.context import Context
 
 LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
 STAY_TYPEHASH = keccak256(b"CancelWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
-
-
-def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object]:
-    """A voucher as the gateway takes it."""
-    signature = to_hex(signer.sign(signing_digest(domain, voucher_hash(signed))))
-    shown = {"lane": to_hex(signed.lane), "account": to_hex(signed.account), "cum_max": str(signed.cum_max)}
-    return {**shown, "signature": signature}
 
 
 def deposit_authorization(signer: Signer, token: Domain, asked: Authorization) -> bytes:
@@ -95,18 +82,6 @@ def realm(
     signed = {**document, "signature": to_hex(signer.sign(signing_digest(domain, realms.list_hash(document))))}
     validate(signed, "realm")
     return signed
-
-
-def request(signer: Signer, domain: Domain, lane: Lane) -> Sign:
-    """Signs requests as this account: the value of `Tollway-Account`, good for this one request and for a minute."""
-
-    def sign(method: str, target: bytes, body: bytes) -> str:
-        at = time.time_ns() // 1_000_000
-        hashed = request_hash(lane, signer.address, request_digest(method, target, body), at)
-        signature = to_hex(signer.sign(signing_digest(domain, hashed)))
-        return json.dumps({"account": to_hex(signer.address), "at": at, "signature": signature})
-
-    return sign
 
 
 def leave(signer: Signer, domain: Domain, lane: Lane, nonce: int, deadline: int, *, stay: bool = False) -> bytes:

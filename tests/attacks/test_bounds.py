@@ -5,11 +5,15 @@ The numbers stand here as GATEWAY has them; no test reads them from the code. Wh
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,6 +22,8 @@ import pytest
 from gateway import bounds
 from gateway.__main__ import allow_files
 from gateway.call.idempotency import Answers, StoredResponse
+from gateway.dialects.messages import Messages
+from gateway.dialects.responses import Responses
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Signer
@@ -38,7 +44,7 @@ from tests.attacks.strangers import (
 from tests.gateway.nodes import Asked, Node, Wire, answering, piece
 from tests.gateway.nodes import chat as a_chat
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import Running, World, a_signer
+from tests.gateway.world import Running, World, a_signer, code_of
 
 KIB, MIB = 2**10, 2**20
 PATH = "/v1/chat/completions"
@@ -217,6 +223,33 @@ def test_half_bodies_of_strangers_take_no_call_from_consumers(gateway: Running, 
         wire.close()
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/a2a"])
+def test_an_address_has_8_requests_of_agents_until_one_shows_a_key(gateway: Running, key: str, path: str) -> None:
+    with others_served(gateway):
+        wires = [dial(gateway) for _ in range(9)]
+        for wire in wires:
+            wire.sendall(head("POST", path, "Content-Type: application/json", length=100) + b"{")
+        status, said = read_answer(wires[0])
+        assert (status, json.loads(said)["error"]["data"]["code"]) == (503, "overloaded")
+        content = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
+        lines = (f"Authorization: Bearer {key}", "Content-Type: application/json", "Accept: application/json")
+        status, _ = send(gateway, head("POST", path, *lines, length=len(content)) + content)
+        assert status == 200
+        assert gateway.gateway.agents.taken(ATTACKER) == 8
+    for wire in wires:
+        wire.close()
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/a2a"])
+def test_a_request_of_an_agent_has_1_mib_and_200_000_values(gateway: Running, key: str, path: str) -> None:
+    keyed = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "Accept": "application/json"}
+    with others_served(gateway):
+        for size, status in ((MIB, 400), (MIB + 1, 413)):
+            assert gateway.http.post(path, content=b"x" * size, headers=keyed).status_code == status
+        many = gateway.http.post(path, content=b"[" + b"1," * 200_000 + b"1]", headers=keyed).json()["error"]
+        assert many["data"]["values"] == 200_000
+
+
 # Behind proxies
 def test_behind_a_trusted_proxy_the_forwarded_address_counts(world: World, node: Node) -> None:
     world.a_model_at(node.url)
@@ -369,12 +402,12 @@ def test_a_client_that_does_not_read_its_answer_is_gone_after_60_seconds(
 def test_a_models_name_has_128_characters(gateway: Running, key: str) -> None:
     near = "@acme/" + "c" * 122
     answer = gateway.chat(key, near)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert (answer.status_code, code_of(answer.json())) == (404, "model_not_found")
     assert gateway.chat(key, "@acme/chut").json()["error"]["nearest"] == ["@acme/chat"]
     with others_served(gateway):
         for name in (near + "c", "@acme/chat" * 100_000):
             answer = gateway.chat(key, name)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+            assert (answer.status_code, code_of(answer.json())) == (400, "invalid_request")
             assert len(answer.content) < 300, "it is not repeated"
         for path in ("/v1/models/", "/v2/models/"):
             answer = gateway.http.get(path + near + "c")
@@ -423,6 +456,19 @@ def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
         assert 120 <= statuses.count(400) <= 122 + 2 * (time.monotonic() - began), "120 at once, and two a second"
         assert send(gateway, head("POST", "/v1/deposits", length=2) + b"{}")[0] == 429
         assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
+
+
+def test_all_addresses_together_leave_1200_rows_a_minute_and_then_few_each(gateway: Running) -> None:
+    """Whoever has many addresses wrote without a bound, and a bound for all together would have shut out the others."""
+    post = head("POST", "/v1/documents", length=2) + b"{}"
+    statuses: list[int] = []
+    while 429 not in statuses and len(statuses) < 100:
+        for number in range(1_200 if not statuses else 100):
+            gateway.gateway.writes.note(f"10.0.0.{number % 250}")
+        statuses.append(send(gateway, post)[0])
+    assert statuses[:6] == [400] * 6
+    assert statuses[-1] == 429, "though the address has sent fewer than 120"
+    assert send(gateway, post, source=OTHER)[0] == 400
 
 
 def test_a_body_for_another_gateways_tunnel_is_read_after_its_proof(gateway: Running) -> None:
@@ -509,3 +555,40 @@ def test_a_body_has_40_000_strings(gateway: Running, key: str) -> None:
             rows = (*known, *(f'"{number:x}":0' for number in range(more)))
             answer = gateway.http.post(PATH, content=f"{{{','.join(rows)}}}", headers=headers)
             assert answer.status_code == status, answer.text[:300]
+
+
+# A packed body
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_packed_body_holds_256_kib_or_32_times_its_own(
+    gateway: Running, key: str, pack: Callable[[bytes], bytes]
+) -> None:
+    headers = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
+    shown = {"Authorization": f"Bearer {key}"}
+
+    def call(body: bytes, **more: str) -> httpx.Response:
+        return gateway.http.post(PATH, content=body, headers={**headers, **more})
+
+    def padded(size: int) -> bytes:
+        return chat_body().ljust(size, b" ")
+
+    assert call(pack(padded(256 * KIB)), **shown).status_code == 200
+    with others_served(gateway):
+        for size in (256 * KIB + 1, 19 * MIB):
+            answer = call(pack(padded(size)), **shown)
+            assert (answer.status_code, code_of(answer.json())) == (413, "body_too_large")
+    noise = json.dumps({"model": "@acme/chat", "messages": [{"role": "user", "content": os.urandom(300 * KIB).hex()}]})
+    assert call(pack(noise.encode()), **shown).status_code == 200, "what is no bomb may be longer"
+    for odd in (pack(chat_body())[:-3], pack(chat_body()) + b"x", b"", chat_body()):
+        answer = call(odd, **shown)
+        assert (answer.status_code, code_of(answer.json())) == (400, "invalid_encoding"), odd
+    unknown = call(chat_body(), **{**shown, "Content-Encoding": "br"})
+    assert (unknown.status_code, code_of(unknown.json())) == (415, "unknown_encoding")
+
+
+def test_an_answer_in_another_protocol_has_1024_calls_of_functions() -> None:
+    """A node may name 20,000 in each event, and each becomes several events there, and an object of the last one."""
+    calls = [{"id": f"call_{n}", "function": {"name": "f"}} for n in range(1025)]
+    for most in (1024, 1025):
+        answer = json.dumps({"choices": [{"message": {"tool_calls": calls[:most]}}]}).encode()
+        assert len(json.loads(Responses().whole(answer))["output"]) == 1024
+        assert len(json.loads(Messages().whole(answer))["content"]) == 1024

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api.schemas.bodies import Format
 from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Role
-from ledger.core.catalog.exports import Format
 from ledger.core.values.documents import digest
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
@@ -95,6 +95,16 @@ class Asker:
         """Ask for something."""
         return self.gateway.http.get(path, headers=self.headers())
 
+    def tool(self, name: str, **arguments: object) -> httpx.Response:
+        """Use a tool of MCP."""
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        return self.post("/mcp", asked, **{"Accept": "application/json", "Content-Type": "application/json"})
+
+    def say(self, name: str, method: str) -> httpx.Response:
+        """Send a message by A2A."""
+        message = {"messageId": name, "role": "ROLE_USER", "parts": [{"text": "hi"}]}
+        return self.post(f"/a2a/{name}", {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": message}})
+
     def ask(self) -> dict[str, str]:
         """Every way there is to ask for the secret model, and for what there is. Answers are compared as texts."""
         messages = [{"role": "user", "content": "hi"}]
@@ -109,10 +119,13 @@ class Asker:
                 f"near {name}": self.post("/v1/chat/completions", chat, **{"Tollway-Tiers": "enterprise"}),
                 f"completion {name}": self.post("/v1/completions", {"model": name, "prompt": "hi"}),
                 f"embeddings {name}": self.post("/v1/embeddings", {"model": name, "input": "hi"}),
+                f"rerank {name}": self.post("/v1/rerank", {"model": name, "query": "hi", "documents": ["ho"]}),
                 f"invoke {name}": self.post("/v1/invoke", {"model": name, "input": {"messages": messages}}),
                 f"infer {name}": self.post(f"/v2/models/{name}/infer", {"inputs": []}),
                 f"quote {name}": self.post("/v1/quote", {"model": name}),
                 f"model {name}": self.get(f"/v1/models/{name}"),
+                f"infer version {name}": self.post(f"/v2/models/{name}/versions/1.0.0/infer", {"inputs": []}),
+                f"version {name}": self.get(f"/v2/models/{name}/versions/1.0.0"),
                 f"metadata {name}": self.get(f"/v2/models/{name}"),
                 f"ready {name}": self.get(f"/v2/models/{name}/ready"),
             } | {f"{one} of {name}": self.get(f"/v1/models/{name}/exports/{one.value}") for one in Format}
@@ -124,13 +137,20 @@ class Asker:
             "discover": self.post("/v1/discover", discover),
             "discover dear": self.post("/v1/discover", {**discover, "tiers": ["enterprise"]}),
             "discover other": self.post("/v1/discover", {"task": "image-generation"}),
+            "agent finds": self.tool("find_models", task="text-generation"),
+            "agent calls": self.tool("call", model=SECRET, input={"messages": messages}),
+            "agent says": self.say(SECRET, "SendMessage"),
+            "agents' card": self.get("/.well-known/agent-card.json"),
+            "llms.txt": self.get("/llms.txt"),
             "document": self.get(f"/v1/documents/{SECRET_ID}"),
             "flow": self.get("/v1/models/@acme/flow"),
             "realm": self.get(f"/v1/realms/{REALM}"),
+            "offer": self.get(f"/v1/offers/{SECRET_ID}/{to_hex(PROVIDER.address)}"),
         }
         if self.outsider.who is not None:
             said |= self.sign(self.outsider.who)
-        return {way: f"{one.status_code} {VOLATILE.sub('', one.text)}" for way, one in said.items()}
+        texts = {way: f"{one.status_code} {one.text}".replace('\\"', '"') for way, one in said.items()}
+        return {way: VOLATILE.sub("", text) for way, text in texts.items()}  # also in a text that is JSON itself
 
     def sign(self, who: Signer) -> dict[str, httpx.Response]:
         """The same by the account's own signature, and what only an account may ask."""
@@ -217,6 +237,15 @@ def test_no_way_to_ask_tells_an_outsider_of_a_realm(grid: Grid) -> None:
         told = {way: (before[name][way], said) for way, said in after.items() if said != before[name][way]}
         assert told == {}, name
     assert len(grid.inner.asked) == asked, "nothing of an outsider reached the node"
+
+
+def test_a_gateway_shows_no_document_before_it_knows_whose_it_is(world: World, node: Node) -> None:
+    """Its id is on the chain before: who asked the lane's other gateways at once was shown a realm's."""
+    gateway = world.gateway(book_seconds=3_600)
+    world.realm(ACME, PROVIDER)
+    world.publish(SECRET_MODEL)
+    world.serve(digest(SECRET_MODEL), node.url, realm=REALM, tier="enterprise")
+    assert gateway.http.get(f"/v1/documents/{SECRET_ID}").status_code == 404
 
 
 def test_members_see_and_call_what_is_in_their_realm_and_nothing_else(grid: Grid) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import pytest
 from gateway.bounds import Rates
 from gateway.call import health
 from gateway.clock import steady_ms
+from gateway.upstream.guard import LOOKUPS, LOOKUPS_AN_ADDRESS
 from gateway.workflow.wasm import Glue
 from ledger.core.values.typed_data import Signer
 from ledger.flows import leases as flows
@@ -192,3 +194,35 @@ def test_a_module_is_compiled_beside_the_event_loop(loom: Loom, consumer: Signer
     workshop._modules.clear()
     assert loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).status_code == 200
     assert [name.startswith("glue") for name in on] == [True]
+
+
+def test_silent_names_of_sixteen_addresses_keep_no_offer_waiting(
+    world: World, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, asked, answered = socket.getaddrinfo, list[str](), threading.Event()
+
+    def silent(host: Any, *more: Any, **others: Any) -> Any:
+        """A resolver for which names of `.silent` wait for their servers."""
+        if not str(host).endswith(".silent"):
+            return found(host, *more, **others)
+        asked.append(host)
+        answered.wait(30)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    subject = world.a_model_at(node.url)
+    gateway = world.gateway(trusted_proxies="127.0.0.0/8")
+
+    def offered(number: int, address: int) -> int:
+        document = world.offer(subject, f"http://host{number}.silent", a_signer(f"silent {number}"))
+        headers = {"x-forwarded-for": f"203.0.113.{address}"}
+        return gateway.http.post("/v1/offers", json=document, headers=headers).status_code
+
+    with ThreadPoolExecutor(LOOKUPS) as threads:
+        waiting = [threads.submit(offered, n, n // LOOKUPS_AN_ADDRESS) for n in range(LOOKUPS)]
+        try:
+            eventually(lambda: len(asked) == LOOKUPS)
+            assert offered(LOOKUPS, 99) == 201, "it is looked up before it is called"
+        finally:
+            answered.set()
+        assert 201 not in {one.result() for one in waiting}

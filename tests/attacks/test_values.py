@@ -15,7 +15,7 @@ from ledger.core.values.typed_data import Signer
 from tests.attacks.strangers import chat_body, others_served
 from tests.gateway.nodes import Node, answering, chat
 from tests.gateway.workflows import Loom, echoing, inferring, pinned
-from tests.gateway.world import Running, World
+from tests.gateway.world import Running, World, code_of
 
 PATH, INFER = "/v1/chat/completions", "/v2/models/x/infer"
 LENGTH = "Inference-Header-Content-Length"
@@ -52,7 +52,7 @@ def test_a_length_of_json_is_within_the_answer(world: World, node: Node, consume
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["x"]}]}
     bearer = {"Authorization": f"Bearer {key}"}
     answer = gateway.http.post("/v2/models/@acme/sorter/infer", json=body, headers=bearer)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "node_nonsense")
+    assert (answer.status_code, code_of(answer.json())) == (502, "node_nonsense")
     assert world.receipts_of(consumer.address) == []
 
 
@@ -90,7 +90,7 @@ def test_named_values_are_touched_once_and_are_200_000(
     body = invoked(b"[" * levels + b",".join([b"1"] * numbers) + b"]" * levels)
     with others_served(loom.gateway):
         answer = loom.gateway.http.post("/v1/invoke", content=body, headers=bearer)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert (answer.status_code, code_of(answer.json())) == (400, code)
 
 
 def test_commas_of_a_text_are_no_values() -> None:
@@ -153,7 +153,7 @@ def test_the_steps_of_a_workflow_are_sent_64_mib_together(loom: Loom, consumer: 
     loom.capsule(*steps, output={"content": "$steps.s0.output.content"})
     with others_served(loom.gateway):
         answer = loom.gateway.chat(key, "@wanda/flow", text="x" * 1_000_000)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "input_too_large")
+    assert (answer.status_code, code_of(answer.json())) == (413, "input_too_large")
 
 
 @pytest.mark.parametrize("number", ["123456789012345678901234567890", "1e999"])
@@ -168,7 +168,7 @@ def test_a_number_of_any_size_goes_through_a_workflow(loom: Loom, consumer: Sign
     body = chat_body(model="@wanda/flow", seed=0).replace(b'"seed": 0', f'"seed": {number}'.encode())
     answer = loom.gateway.http.post(PATH, content=body, headers={"Authorization": f"Bearer {key}"})
     if number == "1e999":
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json"), answer.text
+        assert (answer.status_code, code_of(answer.json())) == (400, "invalid_json"), answer.text
     else:
         assert (answer.status_code, number in answer.text) == (200, True), answer.text
 
@@ -235,7 +235,7 @@ def test_a_step_in_a_protocol_that_its_model_does_not_speak_is_refused_before_an
             output={"content": "$steps.a.output.content"},
         )
         answer = loom.gateway.chat(key, "@wanda/flow")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_provider"), answer.text
+        assert (answer.status_code, code_of(answer.json())) == (503, "no_provider"), answer.text
         assert "b speaks" in answer.json()["error"]["message"]
     assert loom.nodes[0].asked == []
 
@@ -246,4 +246,4 @@ def test_a_model_without_named_values_is_not_invoked(loom: Loom, consumer: Signe
     bearer = {"Authorization": f"Bearer {loom.consumer(consumer)}"}
     body = {"model": "@acme/responder", "input": {"messages": []}}
     answer = loom.gateway.http.post("/v1/invoke", json=body, headers=bearer)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_protocol"), answer.text
+    assert (answer.status_code, code_of(answer.json())) == (400, "wrong_protocol"), answer.text

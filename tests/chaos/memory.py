@@ -157,8 +157,8 @@ def _set_status(
     s.chain_transactions[name] = replace(known, status=status, mined_hash=hashed, block=block, error=error)
 
 
-def _set_signed(s: Tables, lane: Address, name: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
-    s.chain_transactions[name] = replace(s.chain_transactions[name], status=Status.signed, nonce=nonce, gas=gas)
+def _set_signed(s: Tables, lane: Address, signed: ChainTransaction, attempt: Attempt) -> None:
+    s.chain_transactions[signed.id] = replace(signed, status=Status.signed)
     _add_attempt(s, lane, attempt)
 
 

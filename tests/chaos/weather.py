@@ -215,6 +215,11 @@ class SimChain:
             raise Unavailable(f"block {last} is not known here")
         return [log for made in blocks[first : last + 1] for log in made.logs]
 
+    @property
+    def sender(self) -> Address:
+        """Whose key it has."""
+        return SENDER
+
     def nonces(self, sender: Address, at: int | None = None) -> int:
         """Nonces used up to a block."""
         blocks = self._answer()

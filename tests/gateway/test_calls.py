@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.core.receipts.receipt import EndReason, struct_hash
+from ledger.core.values.atoms import AIC
 from ledger.core.values.ids import did, to_hex
 from ledger.core.values.typed_data import Signer, recover, signing_digest
 from tests.gateway.nodes import Node, answering, chat, dying, hanging, streaming
@@ -53,6 +54,8 @@ def test_a_stream_brings_its_usage_when_asked(world: World, gateway: Running, no
     events = events_of(response.text)
     assert events[-2]["usage"]["completion_tokens"] == 5
     assert events[-2]["tollway"]["charge"] == str(PRICE)
+    assert f'"cost":{AIC.decimal(PRICE)}}}' in response.text, "a number that says each atom"
+    assert round(events[-2]["usage"]["cost"] * AIC.one) == PRICE
 
 
 def test_too_small_a_balance_is_refused_with_the_exact_shortfall(

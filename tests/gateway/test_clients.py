@@ -82,7 +82,9 @@ def test_tools_and_fields_we_do_not_know_pass_through_untouched(gateway: Running
     assert node.asked[-1].json["tools"] == more["tools"]
 
 
-def test_completions_and_embeddings_are_metered(world: World, gateway: Running, node: Node, consumer: Signer) -> None:
+def test_completions_and_embeddings_are_metered(world: World, node: Node, consumer: Signer) -> None:
+    world.a_model_at(node.url, "@acme/text", protocol="openai.completions/1 openai.embeddings/1")
+    gateway = world.gateway()
     world.deposit(consumer.address, 10**6)
     client = openai.OpenAI(base_url=gateway.url + "/v1", api_key=gateway.key(consumer))
     usage = {"prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8}
@@ -90,11 +92,11 @@ def test_completions_and_embeddings_are_metered(world: World, gateway: Running, 
     node.behaviour = answering(
         {"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
     )
-    assert client.completions.create(model="@acme/chat", prompt="hello").choices[0].text == "ok"
+    assert client.completions.create(model="@acme/text", prompt="hello").choices[0].text == "ok"
     row = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
     usage = {"prompt_tokens": 6, "total_tokens": 6}
     node.behaviour = answering({"object": "list", "model": "m", "data": [row], "usage": usage})
-    made = client.embeddings.create(model="@acme/chat", input="hello", encoding_format="float")
+    made = client.embeddings.create(model="@acme/text", input="hello", encoding_format="float")
     assert made.data[0].embedding == [0.5, 0.25]
     newest, older = (signed.receipt for signed in world.receipts_of(consumer.address))
     assert (newest.units.input_token, newest.units.output_token) == (6, 0)

@@ -16,7 +16,7 @@ from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, final_usage, piece, streaming
 from tests.gateway.world import Running, World
 
-ASK = Ask(CHAT, "@acme/chat", b"{}", stream=True, include_usage=True)
+ASK = Ask(CHAT, "m", b"{}", stream=True, include_usage=True)
 
 
 def event(data: Any) -> bytes:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -13,9 +14,11 @@ from sqlmodel import Session
 
 from ledger.core.accounts.permissions import ApiKey
 from ledger.core.catalog.models import credentials_hash
+from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import Lane, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.access import keys
+from tests.gateway.conftest import Run
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import MAKER, PROVIDER, Running, World, a_model, a_signer, a_voucher
@@ -213,6 +216,32 @@ def test_discovery_is_priced_and_explains_an_empty_answer(gateway: Running) -> N
     assert empty["results"] == []
     assert empty["diagnostic"]["nearest"][0] == {"name": "@acme/chat", "lacks": ["languages zh"]}
     assert gateway.http.post("/v1/discover", json={"task": "x", "surprise": 1}).status_code == 400
+
+
+def test_what_nobody_measured_is_not_shown_as_if_it_were(gateway: Running, run: Run, world: World) -> None:
+    def found() -> list[Any]:
+        [row] = gateway.http.post("/v1/discover", json={"task": "text-generation"}).json()["results"]
+        [provider] = gateway.http.get("/v1/models/@acme/chat").json()["providers"]
+        return [row["latency_ms"], row["quality_ppm"], provider["latency_ms"], provider["quality_ppm"]]
+
+    assert found() == [None] * 4
+    (shown,) = run("consumer discover text-generation")
+    assert (shown["latency_ms"], shown["quality_ppm"]) == (None, None)
+    caller = a_signer("who measures")
+    world.deposit(caller.address, 10**6)
+    assert gateway.chat(gateway.key(caller)).status_code == 200
+    late, quality, *providers = found()
+    assert (type(late), quality, providers) == (int, PPM, [late, quality])
+
+
+def test_who_finds_nothing_is_told_of_models_that_do_the_task(gateway: Running, world: World, node: Node) -> None:
+    world.a_model_at(node.url, "@acme/almost", protocol="oip/2")
+    eventually(lambda: len(gateway.http.get("/v1/models").json()["data"]) == 2)
+    wanted = {"task": "text-generation", "languages": ["zh"], "features": ["tools"]}
+    diagnostic = gateway.http.post("/v1/discover", json=wanted).json()["diagnostic"]
+    assert [row["name"] for row in diagnostic["nearest"]] == ["@acme/chat"], "another task is not near"
+    unknown = gateway.http.post("/v1/discover", json={"task": "text-genration"}).json()["diagnostic"]
+    assert (unknown["nearest"], unknown["tasks_here"]) == ([], ["text-classification", "text-generation"])
 
 
 def test_a_model_whose_only_provider_has_an_open_circuit_is_not_recommended(gateway: Running, consumer: Signer) -> None:

@@ -20,6 +20,7 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import ModelEntry
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering.answers import PassedOn
+from gateway.metering.ask import CHAT
 from gateway.upstream.http import Reply
 from ledger.core.values.atoms import PPM
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
@@ -42,7 +43,7 @@ def refused() -> PassedOn:
     """A node's refusal of the request."""
     reply = Reply(None)  # type: ignore[arg-type]
     reply.status = 400
-    return PassedOn(reply, b'{"error":{"message":"no"}}')
+    return PassedOn(CHAT, reply, b'{"error":{"message":"no"}}')
 
 
 NODES: dict[str, Callable[[], BaseException]] = {

@@ -17,6 +17,8 @@ from ledger.core.values.ids import PRIVATE_LANE, ZERO_ADDRESS, ZERO_DIGEST, Addr
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Signer
 from ledger.store.session import unit_of_work
+from roles.cli.shared import ledgers
+from roles.wallet.context import Context
 from tests.gateway.nodes import Asked, Node, Wire, answering, dying, piece, streaming
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
@@ -294,3 +296,27 @@ def test_no_more_than_so_many_pairs_have_series_of_their_own(gateway: Running) -
     families = {one.name: one for one in text_string_to_metric_families(gateway.http.get("/metrics").text)}
     served = families["tollway_receipts"].samples
     assert (len(served), sum(one.value for one in served)) == (PAIRS + 1, 2000)
+
+
+def test_an_operators_alarms_say_what_a_gateway_shows_of_itself(
+    world: World, gateway: Running, node: Node, consumer: Signer
+) -> None:
+    operator = Context(None, gateway.url, None)
+    gateway.gateway.metrics.text_seconds = 0
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer)
+    assert gateway.chat(key).status_code == 200
+    assert ledgers.gateway_alarms(operator) == []
+    for _ in range(3):
+        gateway.gateway.receipt_log.delays.add(400)
+    (slow,) = ledgers.gateway_alarms(operator)
+    assert slow["name"] == "receipt_log_slow"
+    assert "3 of 4 receipts" in slow["message"]
+    node.behaviour = dying
+    assert gateway.chat(key).status_code == 502
+    eventually(lambda: len(ledgers.gateway_alarms(operator)) == 2)
+    bare = ledgers.gateway_alarms(operator)[1]
+    assert (bare["name"], "@acme/chat" in bare["message"]) == ("model_without_provider", True)
+    gateway.gateway.draining = True
+    (away,) = ledgers.gateway_alarms(operator)
+    assert away["name"] == "gateway_away"

@@ -12,9 +12,10 @@ import pytest
 from gateway.call.health import Health
 from gateway.catalog.catalog import CapsuleEntry, ModelEntry
 from ledger.core.values.typed_data import Signer
+from tests.gateway.conftest import Refused, Run
 from tests.gateway.nodes import answering, chat
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.workflows import Loom, pinned
+from tests.gateway.workflows import Loom, inferring, pinned
 from tests.gateway.world import Running, a_model, a_signer
 
 FAR, NEAR = a_signer("a center, far and cheap"), a_signer("an edge, near and dear")
@@ -83,6 +84,29 @@ def test_a_long_input_goes_to_the_nearest_for_who_asks_for_that(two: TwoPlaces, 
 
     two.near.probe_failed(1)
     assert two.served(name, LONG, header_tollway_near=asked) == "far", "a preference refuses nobody"
+
+
+@pytest.fixture
+def gateway(two: TwoPlaces) -> Running:
+    """The gateway that commands are run at."""
+    return two.loom.gateway
+
+
+def test_a_command_asks_for_the_nearest(
+    two: TwoPlaces, run: Run, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLWAY_API_KEY", two.key)
+    assert run("consumer call @acme/chat hi")["answer"] == "far"
+    assert run("consumer call @acme/chat hi --near nearest")["answer"] == "near"
+    assert run("consumer call @acme/chat hi --near 'nearest;from=1000'")["answer"] == "far"
+    two.far.connect_ms = 25  # a call has measured it meanwhile
+    assert run("consumer call @acme/chat hi --near 10")["answer"] == "near"
+    two.loom.classifier("label", inferring("cross"))
+    two.loom.known("@acme/label")
+    assert run("consumer infer @acme/label text=hi --near nearest")["label"] == ["cross"]
+    for command in ("call @acme/chat", "infer @acme/label"):
+        said = refused(f"consumer {command} text=hi --near here")["error"]
+        assert "Tollway-Near is a round trip in ms, such as 30; or `nearest`" in said
 
 
 @pytest.mark.parametrize("name", ["@acme/chat", FLOW])

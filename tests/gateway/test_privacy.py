@@ -56,7 +56,7 @@ from tests.gateway.processes import Process
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import _relay, a_client
 from tests.gateway.workflows import pinned
-from tests.gateway.world import MAKER, PROVIDER, WEAVER, World, a_deployment, a_model, a_signer, a_voucher
+from tests.gateway.world import MAKER, PROVIDER, WEAVER, World, a_deployment, a_model, a_signer, a_voucher, code_of
 
 SALT = bytes(32)
 A_KEY = {
@@ -114,12 +114,18 @@ def tensors(prompt: str) -> dict[str, Any]:
     return {"id": prompt, "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [prompt]}]}
 
 
+PROTOCOLS = {
+    "chat": "openai.chat/1",
+    "text": "openai.completions/1 openai.embeddings/1",
+    "label": "oip/2",
+}
+"""What the models of a kind speak that a node serves directly."""
 WAYS = {
     "chat": Way("/v1/chat/completions", "chat", messages),
     "stream": Way("/v1/chat/completions", "chat", lambda prompt: messages(prompt, stream=True)),
     "tools": Way("/v1/chat/completions", "chat", tools),
-    "completion": Way("/v1/completions", "chat", lambda prompt: {"prompt": prompt, "max_tokens": 50}),
-    "embedding": Way("/v1/embeddings", "chat", lambda prompt: {"input": prompt}),
+    "completion": Way("/v1/completions", "text", lambda prompt: {"prompt": prompt, "max_tokens": 50}),
+    "embedding": Way("/v1/embeddings", "text", lambda prompt: {"input": prompt}),
     "infer": Way("/v2/models/{model}/infer", "label", tensors),
     "invoke": Way("/v1/invoke", "chat", lambda prompt: {"input": messages(prompt)}),
     "invoke tensors": Way("/v1/invoke", "label", lambda prompt: {"input": {"text": prompt}}),
@@ -143,7 +149,7 @@ def saying(answer: str) -> Any:
         elif asked.path.endswith("/embeddings"):
             row = {"object": "embedding", "index": 0, "embedding": [0.5]}
             usage = {"prompt_tokens": 6, "total_tokens": 6}
-            await wire.answer({"object": "list", "model": answer, "data": [row], "usage": usage})
+            await wire.answer({"object": answer, "model": answer, "data": [row], "usage": usage})
         elif asked.json.get("stream"):
             await wire.begin(x_note=answer, set_cookie=answer)
             await wire.event(piece(answer))
@@ -404,14 +410,14 @@ def refuse_all(house: House) -> None:
         path, body = way.request(model_of(way), prompt)
         for what, status, code, call in spoil(house, Call(path, body, {})):
             answer = house.post(call.path, call.body, call.headers)
-            told = (answer.status_code, answer.json()["error"]["code"])
+            told = (answer.status_code, code_of(answer.json()))
             assert told == (status, code), (name, what, answer.text)
         elsewhere = house.send(way, "@acme/none", prompt, {"Authorization": f"Bearer {house.key}"})
         assert elsewhere.status_code == 404, elsewhere.text
         used = {"Authorization": f"Bearer {house.key}"}
         used["Idempotency-Key"] = house.canaries.hide(f"idempotency key of {name} by key")
         again = house.send(way, model_of(way), prompt, used)
-        assert (again.status_code, again.json()["error"]["code"]) == (409, "idempotency_mismatch")
+        assert (again.status_code, code_of(again.json())) == (409, "idempotency_mismatch")
     assert len(house.node.asked) == asked, "refused before any work"
 
 
@@ -433,7 +439,7 @@ def fail_all(house: House) -> None:
 
 def failed_ways(kind: str) -> list[str]:
     """The ways to a node that fails so; a long answer is long in coming."""
-    return [*LONG] if kind == "is too long" else [name for name, way in WAYS.items() if way.kind in ("chat", "label")]
+    return [*LONG] if kind == "is too long" else [name for name, way in WAYS.items() if way.kind in PROTOCOLS]
 
 
 def failing_model(kind: str, way: str) -> str:
@@ -499,7 +505,7 @@ def break_all(house: House) -> None:
             {**given, "Idempotency-Key": hide("idempotency key when the gateway fails")},
         ):
             answer = house.send(way, model_of(way), prompt, headers)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal"), answer.text
+            assert (answer.status_code, code_of(answer.json())) == (500, "internal"), answer.text
     rename(house, TABLES, "{0}_gone RENAME TO {0}")
 
 
@@ -568,10 +574,11 @@ def publish(house: House) -> None:
         part = kind.replace(" ", "-")
         behaviours[part] = failing(canaries.say(f"answer of a node that {kind}"))
         for name in failed_ways(kind):
-            protocol = "oip/2" if WAYS[name].kind == "label" else "openai.chat/1"
+            protocol = PROTOCOLS[WAYS[name].kind]
             house.model(failing_model(kind, name).removeprefix("@acme/"), part, protocol)
     house.model("chat", "good")
     house.model("label", "good", "oip/2")
+    house.model("text", "good", PROTOCOLS["text"])
     house.flow()
     house.home = world.publish(a_model("@acme/home", owner=did(world.chain_id, MAKER.address)))
     world.serve(house.home, f"tunnel://{to_hex(PROVIDER.address)}", tier="edge")

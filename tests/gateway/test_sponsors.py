@@ -25,8 +25,8 @@ from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, WEAVER, Running, World, a_model, a_signer, epoch_now
 
-DELIVERER, OTHER, STRANGER, SURFACE = (
-    a_signer(f"sponsors {name}") for name in ("dora", "other", "stranger", "surface")
+DELIVERER, OTHER, STRANGER, SURFACE, NOT_NAMED = (
+    a_signer(f"sponsors {name}") for name in ("dora", "other", "stranger", "surface", "not named")
 )
 TASK = "text-generation"
 SLOT = {"bid": "400", "daily_cap": "4000", "tasks": [TASK]}
@@ -76,9 +76,10 @@ def sees_slots(gateway: Running, count: int) -> None:
 
 @pytest.fixture
 def model(world: World, node: Node) -> Digest:
-    """A model at 1000 atoms a call and 100 for its delivery; its maker takes a tenth."""
-    made = world.publish(a_model(owner=did(0, MAKER.address)))
+    """A model at 1000 atoms a call and 100 for its delivery; its maker takes a tenth. A stranger bids to deliver it."""
+    made = world.publish(a_model(owner=did(0, MAKER.address), delivery=[did(0, DELIVERER.address)]))
     world.bid(made, Role.delivery, DELIVERER.address, asks=rates({"call": "100"}))
+    world.bid(made, Role.delivery, NOT_NAMED.address, asks=rates({"call": "1"}))
     world.serve(made, node.url, {"call": "1000"})
     return made
 
@@ -218,6 +219,7 @@ REFUSED = [
     (MAKER, "oem", {"promotion": SLOT}, "no line as oem", "tollway maker sponsor @acme/chat"),
     (STRANGER, "compute", {"promotion": SLOT}, "no bid as compute", "tollway provider bid @acme/chat --ask"),
     (STRANGER, "delivery", {"promotion": SLOT}, "no bid as delivery", "tollway provider deliver @acme/chat --ask"),
+    (NOT_NAMED, "delivery", {"promotion": SLOT}, "no bid as delivery of @acme/chat that counts", "has named you"),
     (STRANGER, "curator", {"promotion": SLOT}, "nobody pays curators", "maker sponsor @acme/chat --curators 20%"),
     (MAKER, "curator", {"promotion": SLOT}, "cannot refer itself", "tollway maker sponsor @acme/chat"),
     (OPERATOR, "gateway", {"promotion": SLOT}, "a gateway sponsors nothing", "maker"),

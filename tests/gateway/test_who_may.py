@@ -48,6 +48,7 @@ from ledger.store.network import offers
 from ledger.store.network.tables import DocumentRow
 from ledger.store.session import connect, unit_of_work
 from roles.cli import main
+from roles.client import credentials
 from roles.wallet import keystore, signing
 from tests.conftest import a_database, settings_for
 from tests.gateway.nodes import Node, answering, dying
@@ -129,7 +130,7 @@ class Family:
         if actor == "account":
             return self.there.of(self.account)
         if actor == "gateway":
-            forged = signing.request(self.there.gateway.signer, DOMAIN, PRIVATE_LANE)
+            forged = credentials.request(self.there.gateway.signer, DOMAIN, PRIVATE_LANE)
 
             def sign(method: str, target: bytes, body: bytes) -> str:
                 return json.dumps({**json.loads(forged(method, target, body)), "account": to_hex(self.account.address)})

@@ -15,6 +15,7 @@ from gateway.catalog.catalog import ModelEntry
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts import subcalls
+from ledger.core.values.atoms import AIC
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import terms
@@ -87,7 +88,7 @@ def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signe
     row = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
     usage = {"prompt_tokens": 6, "total_tokens": 6}
     behave = answering({"object": "list", "model": "m", "data": [row], "usage": usage})
-    place = loom.talker("place", behave, ask={"input_token": "1000000"})
+    place = loom.talker("place", behave, ask={"input_token": "1000000"}, protocol="openai.embeddings/1")
     loom.capsule(
         pinned("place", place, {"input": LAST, "max_tokens": 99}),
         output={"content": "$steps.place.output.embedding"},
@@ -252,6 +253,24 @@ def test_a_fallback_stands_in_for_a_step_that_nobody_serves(loom: Loom, world: W
     assert quoted_and_run(loom, world, consumer) == ["s1"]
 
 
+def test_a_step_that_a_request_does_not_run_need_not_be_served_for_it(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    given, when = {"messages": "$.messages"}, "$.messages[-1].content == 'escalate'"
+    loom.capsule(
+        pinned("reply", loom.talker("good", echoing(), ask=ASK), given),
+        pinned("dear", unserved(loom, "none"), given, when=when),
+        output={"content": "$steps.reply.output.content"},
+    )
+    key = loom.consumer(consumer)
+    served, refused = loom.gateway.chat(key, "@wanda/flow"), loom.gateway.chat(key, "@wanda/flow", text="escalate")
+    assert served.status_code == 200, served.text
+    rows = {row["step"]: row["status"] for row in served.json()["tollway"]["steps"]}
+    assert rows == {"reply": "ok", "dear": "skipped"}
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_provider")
+    assert len(tree(world.receipts_of(consumer.address))[1]) == 1, "who is refused pays nothing"
+
+
 def test_the_last_fallback_of_a_chain_serves(loom: Loom, world: World, consumer: Signer) -> None:
     a_chain(loom, loom.talker("weak", dying), unserved(loom, "none"), loom.talker("spare", echoing("spare: ")))
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
@@ -264,6 +283,22 @@ def test_the_last_fallback_of_a_chain_is_quoted(loom: Loom, world: World, consum
     spare = loom.talker("spare", echoing(), ask=ASK)
     a_chain(loom, unserved(loom, "none"), unserved(loom, "neither"), spare)
     assert quoted_and_run(loom, world, consumer) == ["s2"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "content"),
+    [(streaming(3, (5, 3)), "$steps.reply.output.content"), (echoing(), ["$steps.reply.output.content"])],
+    ids=["its last step is streamed", "in one piece"],
+)
+def test_a_stream_says_what_the_whole_workflow_cost(
+    loom: Loom, world: World, consumer: Signer, behaviour: Any, content: Any
+) -> None:
+    talk = loom.talker("talk", behaviour, ask=ASK)
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": content})
+    asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    events = events_of(loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", **asked).text)
+    [usage] = [event["usage"] for event in events[:-1] if event.get("usage")]
+    assert round(usage["cost"] * AIC.one) == sum(one.receipt.charge for one in world.receipts_of(consumer.address)) > 70
 
 
 def test_the_last_fallback_of_a_chain_streams(loom: Loom, world: World, consumer: Signer) -> None:
@@ -729,6 +764,7 @@ def test_deposits_and_receipts_still_agree(loom: Loom, world: World, consumer: S
         loom.gateway.chat(key, "@wanda/flow")
     loom.gateway.stop()
     world.running.clear()
-    assert world.balance(consumer.address) == 10**8
-    spent = sum(one.receipt.charge for one in world.receipts_of(WEAVER.address))
-    assert spent == 3 * 557
+    spent, by_bond = (sum(one.receipt.charge for one in world.receipts_of(who.address)) for who in (consumer, WEAVER))
+    assert by_bond == 557, "of the first: nothing came in"
+    assert spent > 2 * 557
+    assert world.balance(consumer.address) == 10**8 - spent

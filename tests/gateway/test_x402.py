@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +18,23 @@ from sqlalchemy import Engine
 from x402 import x402Client
 from x402.client_base import SpendControlAsset
 from x402.http.clients.httpx import PaymentError, x402HttpxClient
+from x402.http.x402_http_client import x402HTTPClient
 from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
-from ledger.core.values.ids import PRIVATE_LANE, Address, to_hex
+from gateway.payment.x402 import LASTS_SECONDS
+from ledger.core.settlement.events import Block
+from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, to_hex
 from ledger.deployments import save
 from ledger.store.access import deposits, vouchers
+from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
+from roles.cli.output import wait_until
 from tests.gateway.nodes import Node, streaming
 from tests.gateway.world import CHAIN, TOKEN, Running, World, a_deployment
 
 PRICE = 115
+AHEAD = 900
 BASE_SEPOLIA = "eip155:84532"
 BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
 
@@ -84,6 +91,14 @@ async def pay(gateway: Running, client: x402Client, **more: object) -> httpx.Res
         return await http.post("/v1/chat/completions", json={**BODY, **more})
 
 
+async def signature(gateway: Running, client: x402Client) -> dict[str, str]:
+    """The headers that pay for a call, signed for what it is said to cost now."""
+    unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
+    http = x402HTTPClient(client)
+    required = http.get_payment_required_response(unpaid.headers.get, None)
+    return dict(http.encode_payment_signature_header(await client.create_payment_payload(required)))
+
+
 async def test_a_stock_client_pays_is_served_and_keeps_the_rest(chain: World) -> None:
     gateway = chain.gateway()
     client, payer = a_client()
@@ -133,6 +148,29 @@ async def test_a_client_that_rejects_the_token_pays_after_the_line_that_the_402_
     assert response.status_code == 200, response.text
 
 
+async def test_a_stock_client_pays_when_the_chains_clock_was_moved_ahead_of_its_own(chain: World) -> None:
+    gateway = chain.gateway()
+    client, payer = a_client()
+
+    def lasts() -> int:
+        unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
+        [accepted] = json.loads(base64.b64decode(unpaid.headers["payment-required"]))["accepts"]
+        return int(accepted["maxTimeoutSeconds"])
+
+    assert lasts() < LASTS_SECONDS + AHEAD // 2
+    signed_before = await signature(gateway, client)
+    now = int(time.time())
+    with unit_of_work(chain.engine) as session:
+        chain_time.advance(session, Block(2, Digest(b"\x02" * 32), now + AHEAD), now * 1_000)
+    assert wait_until(lambda: lasts() > AHEAD, 30)
+    late = gateway.http.post("/v1/chat/completions", json=BODY, headers=signed_before)
+    assert late.status_code == 402
+    assert re.search(r"the chain's clock says \d+, 9\d\d s ahead of the gateway's", late.json()["error"]["message"])
+    response = await pay(gateway, client)
+    assert response.status_code == 200, response.text
+    assert len(chain.receipts_of(payer)) == 1
+
+
 async def test_the_answer_to_a_paid_call_streams(chain: World, node: Node) -> None:
     node.behaviour = streaming(5, (10, 5))
     gateway = chain.gateway()
@@ -171,12 +209,7 @@ async def test_a_new_account_is_asked_for_the_lanes_least_deposit(chain: World) 
 async def test_a_payment_seen_by_others_pays_for_nothing_else(chain: World, node: Node) -> None:
     gateway = chain.gateway()
     client, payer = a_client()
-    unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
-    from x402.http.x402_http_client import x402HTTPClient
-
-    http = x402HTTPClient(client)
-    required = http.get_payment_required_response(unpaid.headers.get, None)
-    headers = http.encode_payment_signature_header(await client.create_payment_payload(required))
+    headers = await signature(gateway, client)
     first = gateway.http.post("/v1/chat/completions", json=BODY, headers=headers)
     again = gateway.http.post("/v1/chat/completions", json=BODY, headers=headers)
     assert first.status_code == again.status_code == 200, first.text

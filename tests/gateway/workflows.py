@@ -78,10 +78,10 @@ class Loom:
         node = self.node(behaviour)
         return self.world.a_model_at(node.url, f"@acme/{name}", {"call": ask}, protocol="oip/2", **more)
 
-    def talker(self, name: str, behaviour: Any = None, ask: dict[str, str] | None = None) -> Digest:
+    def talker(self, name: str, behaviour: Any = None, ask: dict[str, str] | None = None, **more: Any) -> Digest:
         """A chat model, published and served."""
         node = self.node(behaviour or streaming())
-        return self.world.a_model_at(node.url, f"@acme/{name}", ask)
+        return self.world.a_model_at(node.url, f"@acme/{name}", ask, **more)
 
     def capsule(self, *nodes: dict[str, Any], output: Json, name: str = "@wanda/flow", **more: Any) -> Digest:
         """Publish a capsule, each a version of its own; its id. The gateway knows it when this returns."""

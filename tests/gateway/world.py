@@ -50,8 +50,9 @@ from ledger.store.money import postings
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed as SignedReceipt
 from ledger.store.session import unit_of_work
+from roles.client import credentials
 from roles.client.gateway import Sign
-from roles.wallet import signing
+from tests.gateway import conformity
 
 DOMAIN = Domain()
 EPOCH_SECONDS = 3600
@@ -91,14 +92,15 @@ def epoch_now() -> int:
 
 
 def a_model(name: str = "@acme/chat", protocol: str = "openai.chat/1", **more: Any) -> dict[str, Any]:
-    """A model document of the maker."""
-    interface: dict[str, Any] = {"protocol": protocol}
-    if protocol == "oip/2":
-        interface |= {
-            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
-            "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1]}],
-        }
-    task = "text-generation" if protocol == "openai.chat/1" else "text-classification"
+    """A model document of the maker. It may speak several protocols, with spaces between them."""
+    interfaces: list[dict[str, Any]] = [{"protocol": one} for one in protocol.split()]
+    for interface in interfaces:
+        if interface["protocol"] == "oip/2":
+            interface |= {
+                "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
+                "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1]}],
+            }
+    task = "text-generation" if "openai.chat/1" in protocol else "text-classification"
     modes = {"input_modes": ["text/plain"], "output_modes": ["text/plain"]}
     return {
         "schema": "tollway/model/1",
@@ -108,7 +110,7 @@ def a_model(name: str = "@acme/chat", protocol: str = "openai.chat/1", **more: A
         "owner": did(0, MAKER.address),
         "lineage": [],
         "capabilities": [{"task": task, "skill": task, "languages": ["en"], **modes}],
-        "interfaces": [interface],
+        "interfaces": interfaces,
         "execution": {"runtime": "test", "determinism": "none"},
         "meters": ["call", "input_token", "output_token"],
         **more,
@@ -303,6 +305,7 @@ class Running:
 
     def start(self) -> Running:
         """Listen."""
+        conformity.document()  # now, and not while a test measures something
         self.thread.start()
         deadline = time.monotonic() + 20
         while not self.server.started:
@@ -311,7 +314,7 @@ class Running:
             time.sleep(0.01)
         self.port = int(self.server.servers[0].sockets[0].getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=30, event_hooks={"response": [conformity.check]})
         return self
 
     @property
@@ -341,8 +344,9 @@ class Running:
 
     def of(self, account: Signer) -> httpx.Client:
         """A client that signs each request as an account."""
-        sign = signing.request(account, self.world.domain, self.world.lane)
-        return httpx.Client(base_url=self.url, timeout=30, auth=Signing(sign))
+        sign = credentials.request(account, self.world.domain, self.world.lane)
+        hooks = {"response": [conformity.check]}
+        return httpx.Client(base_url=self.url, timeout=30, auth=Signing(sign), event_hooks=hooks)
 
     def voucher(self, consumer: Signer, cum_max: int) -> dict[str, Any]:
         """A signed voucher for this lane."""
@@ -389,4 +393,10 @@ def events_of(body: str) -> list[Any]:
     return [row if row == "[DONE]" else json.loads(row) for row in rows]
 
 
-__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "events_of"]
+def code_of(said: Any) -> str:
+    """The code of an error: of OpenAI's object, or beside the text of the Open Inference Protocol."""
+    error = said["error"]
+    return str(said["code"] if isinstance(error, str) else error["code"])
+
+
+__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "code_of", "events_of"]

@@ -159,7 +159,7 @@ def test_an_import_that_no_part_declares_is_found(alone: Path, tmp_path: Path) -
         ("ledger", ["ledger"]),
         ("roles/audit", ["audit"]),
         ("roles/cli", ["gateway", "image"]),
-        ("roles/client", []),
+        ("roles/client", ["client"]),
         ("roles/local", ["local"]),
         ("roles/node", ["node"]),
         ("roles/wallet", []),

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger.core.catalog.protocols import Protocol
+from tests.house.source import PRODUCT, pages, parsed
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("bench", "contracts", "gateway", "ledger", "roles", "tests")
 
@@ -33,3 +36,15 @@ def test_nothing_is_added_across_an_await(room: str) -> None:
 
 def test_an_addition_across_an_await_is_found() -> None:
     assert adds_across_an_await("async def f():\n    x.total += 1 + sum(await y)\n    x.total += 2\n") == [2]
+
+
+def test_protocols_are_named_once() -> None:
+    names = [str(protocol) for protocol in Protocol]
+    found = [
+        f"{page.relative_to(ROOT)}:{node.lineno}"
+        for page in pages(*PRODUCT)
+        if page.name != "protocols.py"
+        for node in ast.walk(parsed(page))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and any(one in node.value for one in names)
+    ]
+    assert found == []

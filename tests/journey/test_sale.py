@@ -1,8 +1,10 @@
 """A maker sells a model on a running network: the title, the price, and from the next open epoch the royalties pass."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import cid, to_hex
 from roles.audit import verification
-from roles.cli import context
+from roles.cli import context, main
 from roles.cli.main import ask as run
 from roles.cli.output import wait_until
 from roles.local import actors, network
@@ -26,22 +28,28 @@ PRICE = 5 * 10**9
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """A network of its own, a day old: what its makers registered is final. Atlas asks anew for the OEM's child."""
+def young(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """A network of its own, in which everything was registered just now."""
     with settled_in(tmp_path_factory.mktemp("sale") / "home") as person:
-        with network.living_in(person.home):
-            network.advance(DAY)
-            run(f"provider bid {EMOTION} --ask call=2000 --wallet atlas")
-            to_the_middle_of_an_epoch(1)
-            run("wallet faucet 10 --wallet delta")
-            until_callable(EMOTION)
         yield person
 
 
+@pytest.fixture(scope="module")
+def market(young: Person) -> Person:
+    """The same, a day old: what its makers registered is final. Atlas asks anew for the OEM's child."""
+    with network.living_in(young.home):
+        network.advance(DAY)
+        run(f"provider bid {EMOTION} --ask call=2000 --wallet atlas")
+        to_the_middle_of_an_epoch(1)
+        run("wallet faucet 10 --wallet delta")
+        until_callable(EMOTION)
+    return young
+
+
 @pytest.fixture(autouse=True)
-def at_home(market: Person) -> Iterator[None]:
+def at_home(young: Person) -> Iterator[None]:
     """Commands run in this process, in the network's home."""
-    with network.living_in(market.home):
+    with network.living_in(young.home):
         yield
 
 
@@ -107,8 +115,28 @@ def claim_everything(wallet: str) -> None:
     assert wait_until(is_claimed, 300, 2), run(f"maker earnings --wallet {wallet}")
 
 
+def test_a_seller_is_told_from_when_on_the_model_can_be_bought(
+    young: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = transactions.now(context.here())
+    monkeypatch.setattr(transactions, "send", lambda *_: pytest.fail("it is said before the transaction"))
+    capsys.readouterr()
+    with pytest.raises(pytest.fail.Exception):
+        main.run(["maker", "sell", BASE, "--price", "5", "--wallet", "north", "--yes"])
+    said = " ".join(capsys.readouterr().err.split())
+    told = re.search(r"can be bought from (\S+ \S+) UTC on", said)
+    assert told is not None, said
+    from_when = datetime.fromisoformat(told[1] + "+00:00").timestamp()
+    assert now < from_when <= now + DAY
+    monkeypatch.undo()
+    with network.living_in(young.home):
+        assert run(f"maker sell {BASE} --price 5 --wallet north")["from"] == told[1]
+        with pytest.raises(Rejected, match=told[1]):
+            run(f"maker buy {BASE} --at-most 5 --wallet delta")
+
+
 def test_north_sells_a_model_to_delta_and_its_descendants_pay_the_new_owner(market: Person) -> None:
-    run(f"maker sell {BASE} --price 5 --to delta --wallet north")
+    assert "from" not in run(f"maker sell {BASE} --price 5 --to delta --wallet north"), "a day has passed"
     with pytest.raises(Rejected, match="above --at-most"):
         run(f"maker buy {BASE} --at-most 4 --wallet delta")
     with pytest.raises(Rejected, match="alone"):

@@ -1,9 +1,13 @@
 """A network that settles in USDC: a stock x402 client pays for a call in it, and the payees claim it to the atom."""
 
+import base64
+import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 from x402 import x402Client
 from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
@@ -15,9 +19,13 @@ from roles.cli.main import ask as run
 from roles.cli.output import wait_until
 from roles.local import actors, checks, network
 from roles.wallet import keystore, transactions
+from tests.gateway.agents import an_agent, paying
+from tests.gateway.test_a2a import a_message, answers, the_client
 from tests.journey.conftest import Person, settled_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+AHEAD = 900
+"""Seconds, more than a payment is valid for by itself, by which the chain's clock is moved before the payment."""
 PAYEES = (*actors.PEOPLE, keystore.TREASURY)
 
 
@@ -55,21 +63,37 @@ def has_claimed_everything() -> bool:
     return figures("claimed") == figures("earned")
 
 
+def a_wallet(account: LocalAccount) -> x402Client:
+    """A stock x402 client that may pay in this network's token."""
+    deployment = transactions.chain(context.here()).deployment
+    chain_name, asset = f"eip155:{deployment.chain_id}", deployment.token
+    client = x402Client()
+    client.set_spend_controls(
+        {"allowed_assets": [{"network": chain_name, "asset": asset, "max_amount_per_payment": "1000000"}]}
+    )
+    client.register(chain_name, ExactEvmScheme(account))  # type: ignore[arg-type]  # it wraps an account itself
+    return client
+
+
+def lasts(body: dict[str, object]) -> int:
+    """How long a payment for a call is asked to be valid, in seconds."""
+    unpaid = httpx.post(f"{context.here().url}/v1/chat/completions", json=body)
+    [accepted] = json.loads(base64.b64decode(unpaid.headers["payment-required"]))["accepts"]
+    return int(accepted["maxTimeoutSeconds"])
+
+
 async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom() -> None:
     deployment = transactions.chain(context.here()).deployment
     assert (deployment.token_name, deployment.token_version, deployment.token_decimals) == ("USDC", "2", 6)
     account = Account.create()
     run(f"wallet faucet 1 --to {account.address}")
 
-    chain_name, asset = f"eip155:{deployment.chain_id}", deployment.token
-    client = x402Client()
-    client.set_spend_controls(
-        {"allowed_assets": [{"network": chain_name, "asset": asset, "max_amount_per_payment": "1000000"}]}
-    )
-    client.register(chain_name, ExactEvmScheme(account))
-    before = held()
+    client = a_wallet(account)
     body = {"model": actors.SERVICE, "messages": [{"role": "user", "content": "Where is my lamp?"}], "max_tokens": 32}
+    run(f"local advance {AHEAD}")
+    before = held()
     async with x402HttpxClient(client, base_url=context.here().url, timeout=120) as http:
+        assert wait_until(lambda: lasts(body) > AHEAD, 60), "the gateway's payments go by the chain's clock"
         response = await http.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     charge = int(response.headers["tollway-charge"])
@@ -83,6 +107,31 @@ async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom()
     payer = address(account.address.lower())
     spent = 10**6 - transactions.chain(context.here()).balance(payer)
     assert charge <= spent < 10**6, "the rest of what was paid is the payer's deposit"
+
+
+async def test_agents_find_a_model_and_a_workflow_and_pay_for_them_by_mcp_and_a2a() -> None:
+    account, url = Account.create(), context.here().url
+    run(f"wallet faucet 1 --to {account.address}")
+    wallet = a_wallet(account)
+    asked = {"messages": [{"role": "user", "content": "Where is my lamp?"}], "max_tokens": 16}
+    charges = []
+    async with an_agent(url) as agent:
+        found = {row["model"] for row in (await agent.use("find_models"))["models"]}
+        assert {actors.SERVICE, actors.DIALOG} <= found
+        for name in (actors.SERVICE, actors.DIALOG):
+            answer = await paying(agent, wallet).call_tool("call", {"model": name, "input": asked})
+            assert (answer.is_error, answer.payment_made) == (False, True), answer.content
+            charges.append(json.loads(answer.content[0]["text"])["charge"])
+    async with x402HttpxClient(wallet, timeout=120) as http:
+        for streams, name in ((False, actors.SERVICE), (True, actors.DIALOG)):
+            client = await the_client(url, http, streams=streams)
+            *_, last = await answers(client, a_message(asked, model=name))
+            said = last["statusUpdate"]["status"]["message"] if streams else last["message"]
+            charges.append(said["metadata"]["tollway"]["charge"])
+    payer = address(account.address.lower())
+    paid = 10**6 - transactions.chain(context.here()).balance(payer)
+    assert len(charges) == 4
+    assert 0 < sum(map(int, charges)) <= paid, "the rest is the payer's deposit"
 
 
 def test_amounts_are_said_in_usdc_and_another_token_is_refused(dollars: Person) -> None:

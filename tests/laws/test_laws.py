@@ -139,16 +139,21 @@ def test_L6_a_copy_of_a_database_that_numbers_anew_is_audited_from_the_first_pos
     assert room.laws(thorough=False) == []
 
 
+LATE = {"posting_late", "closing_late", "commit_late"}
+
+
 def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause_stands(
     room: Room, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def told(*arguments: str) -> tuple[int, list[str], bool]:
         code = operate.main(["alarms", *arguments])
         said = json.loads(capsys.readouterr().out)
-        return code, [alarm["law"] for alarm in said["alarms"]], said["cleared"]
+        names = [alarm["name"] for alarm in said["alarms"] if alarm["name"] not in LATE]
+        assert all(alarm["remedy"] for alarm in said["alarms"])
+        return code, names, said["cleared"]
 
     monkeypatch.setenv("LEDGER_DATABASE_URL", postgres_url)
-    assert told() == (0, [], False)
+    assert told() == (1, [], False), "what waits is old here, and so it is late"
     with unit_of_work(room.engine) as session:
         session.execute(text("UPDATE segments SET total = total + 1 WHERE first = 1"))
     assert room.laws()
@@ -159,7 +164,7 @@ def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause
     with unit_of_work(room.engine) as session:
         session.execute(text("UPDATE segments SET total = total - 1 WHERE first = 1"))
     assert told("--clear") == (0, ["L9"], True)
-    assert (room.laws(), told()) == ([], (0, [], False))
+    assert (room.laws(), told()) == ([], (1, [], False))
     assert room.close() is not None
 
 

@@ -1,16 +1,22 @@
 """Answers as a person reads them: every amount with its unit, every price with what it is for, dates as dates."""
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from ledger.core.values.ids import to_hex
 from roles.cli import output
 from roles.cli.output import mode
 from roles.cli.shared import calls, cells, receipts
 from roles.wallet import keystore
+from tests.house.source import ROOT, pages
 
 STRANGER = "0x" + "ab" * 20
 ENDED = 1_795_862_242_000
@@ -183,3 +189,48 @@ def test_models_show_who_serves_them_since_when_for_how_much_and_how_fast(capsys
 def test_the_end_of_a_realms_token_is_a_date(capsys: pytest.CaptureFixture[str]) -> None:
     output.show({"until_ms": ENDED})
     assert printed(capsys) == ["until 2026-11-28 10:37:22"]
+
+
+NAMES = st.sampled_from(
+    ["model", "id", "price", "pricing", "units", "since", "quality_ppm", "size_bytes", "steps", "by", "why", "x" * 128]
+)
+"""Names that answers use, and one that a stranger chose: a tensor's, which is the name of a field of `infer`."""
+TEXTS = st.one_of(st.text(max_size=200), st.sampled_from([STRANGER, "0x" + "ab" * 32, "bafkrei" + "q" * 52, "字" * 90]))
+FACTS = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(0, 2**53), st.integers(0, 10**18).map(str), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=8,
+)
+ROWS = st.lists(NAMES, min_size=1, max_size=12, unique=True).flatmap(
+    lambda names: st.lists(st.fixed_dictionaries(dict.fromkeys(names, FACTS)), min_size=1, max_size=3)
+)
+
+
+def letters(text: str) -> Counter[str]:
+    """What is to be read of a text, wherever its lines end."""
+    return Counter(char for char in output.plain(text) if char.isascii() and char.isalnum())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(ROWS)
+def test_whatever_is_shown_fits_80_columns_and_is_shown_whole(
+    capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]]
+) -> None:
+    known = cells.wallets()
+    for several, show in ((rows, partial(output.show_table, rows)), (rows[:1], partial(output.show, rows[0]))):
+        capsys.readouterr()
+        show()
+        lines = capsys.readouterr().out.split("\n")
+        assert all(cell_len(line) <= 80 for line in lines), lines
+        printed = letters("".join(lines))
+        for row in several:
+            for name, value in row.items():
+                plain = not isinstance(value, dict | list)
+                assert letters(cells.label(name)) <= printed
+                assert letters(cells.text(name, value, known) if plain else "") <= printed
+
+
+def test_every_table_is_of_this_page() -> None:
+    """So that the test above is about every command."""
+    rich = {page.relative_to(ROOT).as_posix() for page in pages("roles") if "rich.table" in page.read_text()}
+    assert rich == {"roles/cli/output.py", "roles/local/checks.py"}, "the latter is the demo's console, of figures"

@@ -1,16 +1,20 @@
 """The command line: help, JSON answers, errors with a remedy; a mistake moves no money."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer import rich_utils
 
 from ledger.core.values.meters import Meter
-from roles.cli import main
+from roles.cli import main, maker
 from roles.cli.output import mode
 from roles.wallet import keystore
 
@@ -49,6 +53,53 @@ def test_what_is_slow_to_import_waits_until_it_is_needed(typed: list[str]) -> No
     program = f"import sys; from roles.cli.main import run; run({typed}); print(sorted({{*{slow}}} & {{*sys.modules}}))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_who_registers_and_who_derives_describes_a_model_by_the_same_options() -> None:
+    group = typer.main.get_command(main.build())
+    options = {}
+    for line in (("maker", "register"), ("oem", "derive")):
+        command: Any = group
+        for word in line:
+            command = command.commands[word]
+        options[line] = {
+            one.name: (
+                one.opts,
+                one.default,
+                one.nargs,
+                one.multiple if one.opts[0].startswith("-") else False,
+                one.help,
+            )
+            for one in command.params
+        }
+        assert "described" not in options[line]
+    fields = [one.name for one in dataclasses.fields(maker.Description)]
+    registering, deriving = ([several[name] for name in fields] for several in options.values())
+    assert registering == deriving
+
+
+def every_command(root: Any) -> Iterator[tuple[list[str], Any]]:
+    """Each command line that has help, and its command."""
+    waiting: list[tuple[list[str], Any]] = [([], root)]
+    while waiting:
+        line, command = waiting.pop()
+        yield line, command
+        waiting += [([*line, name], one) for name, one in getattr(command, "commands", {}).items()]
+
+
+def test_paragraphs_of_help_are_as_wide_as_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 2_000)
+    root = typer.main.get_command(main.build())
+    for line, command in every_command(root):
+        root([*line, "--help"], standalone_mode=False)
+        shown = {" ".join(one.split()) for one in capsys.readouterr().out.splitlines()}
+        told = re.sub(r"\[/?[a-z]*\]", "", command.help)
+        for paragraph in told.strip().split("\n\n"):
+            lines = [" ".join(one.split()) for one in paragraph.splitlines()]
+            assert {*lines} <= shown, f"tollway {' '.join(line)}: {paragraph}"
+            assert not any(len(one) > 70 for one in lines[:-1]), f"tollway {' '.join(line)}: {paragraph}"
 
 
 def test_an_answer_is_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,8 @@ import typer
 import yaml
 
 from gateway.api import health, inference_v2
+from gateway.catalog import exports
 from gateway.settings import Settings as GatewaySettings
-from ledger.core.catalog import exports
 from ledger.settings import Settings
 from roles.cli import main
 

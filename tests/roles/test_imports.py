@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from roles.cli import maker
 from roles.cli.shared import imports, servers
-from roles.client.model_server import CHAT, TENSORS, Served
+from roles.client.model_server import Served
 from roles.wallet import keystore
 from tests.roles.model_servers import IRIS
 
 ME, ANOTHER = "0x" + "11" * 20, "0x" + "22" * 20
 CID = "bafkreiegvon2wqs4amkpgbonl5r33dfyn6p3yboo7lhrfbyrgubbntthuq"
-TAKES = Served("iris", TENSORS, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
+TAKES = Served("iris", Protocol.tensors, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def planned(*found: Served, only: tuple[str, ...] = ()) -> list[tuple[str, str]]
 
 
 def chat(*names: str) -> list[Served]:
-    return [Served(name, CHAT) for name in names]
+    return [Served(name, Protocol.chat) for name in names]
 
 
 def test_each_model_gets_the_name_that_comes_nearest_to_its_own(published: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ def test_a_file_gets_its_name_by_the_same_rule(file: str, name: str, published: 
 
 
 def test_what_cannot_be_sold_is_left_out_with_the_reason(published: dict[str, Any]) -> None:
-    odd = Served("odd", TENSORS, why="it has a tensor of another world")
+    odd = Served("odd", Protocol.tensors, why="it has a tensor of another world")
     plans = dict(planned(*chat("A b", "a-b", "漢", "x" * 100), odd))
     assert plans["@acme/odd"] == "left out: it has a tensor of another world"
     assert plans["@acme/a-b"] == "left out: 'A b' has this name already: rename one of them at the server"

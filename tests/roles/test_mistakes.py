@@ -274,6 +274,11 @@ operator status --lane 7                                 | 1 | 40 hex digits
 operator deploy --epoch-seconds 0                        | 2 | --epoch-seconds
 operator set-url ''                                      | 1 | is not a URL
 operator credit me 0 --reference x                       | 1 | more than 0
+operator alarms                                          | 1 | LEDGER_DATABASE_URL
+operator rebuild '[/x]'                                  | 1 | is not a folder: tollway batch mirror [/x]
+operator rebuild .                                       | 1 | LEDGER_DATABASE_URL
+operator retire                                          | 1 | add --yes
+operator retire --yes                                    | 1 | LEDGER_DATABASE_URL
 batch show x                                             | 2 | number
 batch show -1                                            | 2 | not an amount
 batch show 0                                             | 2 | number
@@ -366,6 +371,8 @@ consumer prove none.json                                 | 1 | none.json
 consumer withdraw --relayer nobody -w alice              | 1 | nobody
 operator add-gateway '[/x]' -w olga                      | 1 | '[/x]'
 operator deploy --token x -w treasury -y                 | 1 | 20 bytes
+operator rebuild .                                       | 1 | is at work on this database
+operator retire --yes                                    | 1 | tollway operator drain
 local logs ../../x                                       | 1 | '../../x'
 local stop x                                             | 1 | 'x'
 local stop '[/x]'                                        | 1 | '[/x]'
@@ -412,6 +419,7 @@ provider unbond 100000 -w atlas -y                       | 1 | refused
 provider release -w alice -y                             | 1 | refused
 provider bid @nobody/x --ask call=1 -w atlas -y          | 1 | tollway consumer models
 provider bid @delta/dialog --ask output_tokens=5 -w atlas        | 1 | output_token
+provider deliver @kappa/kb --ask byte=1 -w atlas -y      | 1 | @kappa/kb --version NEXT --deliverer 0x
 provider offer @nobody/x --url http://127.0.0.1:9 -w atlas       | 1 | tollway consumer models
 provider withdraw @nobody/x -w atlas                     | 1 | tollway consumer models
 maker transfer @delta/dialog alice -w alice -y           | 1 | -w NAME

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected, TollwayError
 from roles.client import model_server
-from roles.client.model_server import CHAT, TENSORS, Away, Locked, ModelServer, Served, choose
+from roles.client.model_server import Away, Locked, ModelServer, Served, choose
 from tests.gateway.nodes import Asked, Wire, hanging
 from tests.roles.model_servers import IRIS, chats, locked, paths, serving, tensors
 
@@ -19,7 +20,7 @@ CODES = "\x1b[31m[bold]red"
 
 
 def served(*names: str) -> list[Served]:
-    return [Served(name, CHAT) for name in names]
+    return [Served(name, Protocol.chat) for name in names]
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
@@ -32,8 +33,8 @@ def test_an_oip_server_says_what_its_models_take() -> None:
     with serving(paths(tensors("iris"))) as node:
         (found,) = ModelServer.typed(node.url).listed()
         assert json.loads(node.asked[1].body) == {"ready": True}
-    assert found == Served("iris", TENSORS, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
-    assert found.interface == {"protocol": TENSORS, "inputs": IRIS["inputs"], "outputs": IRIS["outputs"]}
+    assert found == Served("iris", Protocol.tensors, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
+    assert found.interface == {"protocol": Protocol.tensors, "inputs": IRIS["inputs"], "outputs": IRIS["outputs"]}
 
 
 def test_kserves_own_list_is_read_too() -> None:
@@ -53,7 +54,7 @@ def test_a_model_of_an_oip_server_that_lists_none_is_found_by_its_name() -> None
     known = {path: said for path, said in tensors("iris").items() if "repository" not in path}
     with serving(paths(known | {"/v2": {"name": "x"}})) as node:
         server = ModelServer.typed(f"{node.url}#iris")
-        assert server.described("iris") == Served("iris", TENSORS, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
+        assert server.described("iris") == Served("iris", Protocol.tensors, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
         assert server.described("none") is None
         with pytest.raises(Rejected, match="#MODEL"):
             server.listed()
@@ -198,7 +199,7 @@ def test_a_key_is_shown_to_nobody_who_does_not_ask_for_it() -> None:
     ],
 )
 def test_a_model_fits_its_document_or_it_is_said_why_not(declared: list[Any], said: str) -> None:
-    iris = Served("iris", TENSORS, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
+    iris = Served("iris", Protocol.tensors, IRIS["inputs"], IRIS["outputs"])  # type: ignore[arg-type]
     assert said in model_server.misfit(iris, {"inputs": declared}) or not said
     assert bool(model_server.misfit(iris, {"inputs": declared})) == bool(said)
-    assert model_server.misfit(Served("iris", TENSORS), {"inputs": declared}) == ""
+    assert model_server.misfit(Served("iris", Protocol.tensors), {"inputs": declared}) == ""

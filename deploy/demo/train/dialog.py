@@ -134,7 +134,7 @@ def main() -> None:
                     "features": ["streaming"],
                 }
             ],
-            "interfaces": [{"protocol": "openai.chat/1"}],
+            "interfaces": [{"protocol": "openai.chat/1"}, {"protocol": "openai.completions/1"}],
             "execution": {
                 "runtime": "onnxruntime",
                 "determinism": "none",

@@ -24,6 +24,7 @@ from roles.node.models.features import HashedNgrams
 FOLDER = Path(__file__).parent.parent / "models" / "kb"
 FEATURES = HashedNgrams(buckets=8192, length=256)
 WIDTH = 48
+MODES = {"languages": ["en"], "input_modes": ["text/plain"], "output_modes": ["application/json"]}
 POLITE = (
     "{}",
     "{}",
@@ -112,13 +113,19 @@ def main() -> None:
         "top": 3,
         "card": {
             "capabilities": [
+                {"task": "retrieval", "skill": "shop-knowledge", **MODES},
                 {
-                    "task": "retrieval",
-                    "skill": "shop-knowledge",
-                    "languages": ["en"],
-                    "input_modes": ["text/plain"],
-                    "output_modes": ["application/json"],
-                }
+                    "task": "feature-extraction",
+                    "skill": "shop-embeddings",
+                    "description": f"The unit vector of a question, {WIDTH} numbers.",
+                    **MODES,
+                },
+                {
+                    "task": "text-ranking",
+                    "skill": "shop-reranking",
+                    "description": "Documents by how near they are to a question.",
+                    **MODES,
+                },
             ],
             "interfaces": [
                 {
@@ -130,6 +137,8 @@ def main() -> None:
                     ],
                 },
                 {"protocol": "openai.chat/1"},
+                {"protocol": "openai.embeddings/1"},
+                {"protocol": "rerank/1"},
             ],
             "execution": {
                 "runtime": "onnxruntime",

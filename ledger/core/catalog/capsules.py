@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT_MS = 30_000
 
 
 class Policy(Enum):
-    """The payer of the finished steps when a workflow fails: the weaver's bond, or the consumer."""
+    """Who pays the finished steps when a workflow fails: the weaver's bond, within what came in, or the consumer."""
 
     all_or_nothing = "all-or-nothing"
     partial_ok = "partial-ok"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ledger.core.catalog import realms
+from ledger.core.catalog import realms, tensors
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Parent, Royalty
 from ledger.core.values.atoms import PPM, ceil_div
@@ -47,6 +47,11 @@ class Model:
         """
         said, size = self.document["execution"].get("min_memory_mb"), self.size_bytes
         return max(said or 0, ceil_div(size or 0, MB)) or None
+
+    @property
+    def deliverers(self) -> frozenset[Address]:
+        """Whom its document names to deliver it, beside its owner."""
+        return frozenset(parse_did(one)[1] for one in self.document.get("delivery", ()))
 
     @property
     def owner_role(self) -> Role:
@@ -95,8 +100,10 @@ DEFAULT_WINDOW_CALLS = 1_000
 
 
 def model(document: Document) -> Model:
-    """A model from its document. Rejected when it does not fit its schema."""
+    """A model from its document. Rejected when it does not fit its schema, or could not be called as it says."""
     validate(document, "model")
+    for place, interface in enumerate(document["interfaces"]):
+        tensors.check_interface(interface, f"$.interfaces[{place}]")
     return Model(
         id=digest(document),
         name=document["name"],

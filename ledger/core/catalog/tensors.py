@@ -71,6 +71,22 @@ def tensors(described: Sequence[Mapping[str, Json]]) -> list[Tensor]:
     return [Tensor(str(one["name"]), str(one["datatype"]), tuple(map(int, one["shape"]))) for one in described]
 
 
+def check_interface(interface: Document, place: str) -> None:
+    """Rejected unless the tensors of a document's interface, if it has any, can be called: on each side at most
+    `MAX_TENSORS`, each of a name of its own.
+    """
+    for side in ("inputs", "outputs"):
+        described, field = interface.get(side, []), f"{place}.{side}"
+        if len(described) > MAX_TENSORS:
+            raise Rejected(f"{field}: has {len(described)} tensors, more than {MAX_TENSORS}", field=field)
+        try:
+            found = tensors(described)
+        except Rejected as wrong:
+            raise Rejected(f"{field}: {wrong.message}", field=field) from wrong
+        if len({one.name for one in found}) < len(found):
+            raise Rejected(f"{field}: two tensors have one name", field=field)
+
+
 def picture(tensor: Tensor) -> Picture | None:
     """How a tensor takes an image, if it does: [1, channels, height, width] or [1, height, width, channels]."""
     if len(tensor.shape) != 4 or tensor.datatype in (TEXT, TRUTH) or tensor.shape[0] not in (1, ANY):

@@ -12,6 +12,9 @@ The conditions are checked in this order; the first that leaves no provider is t
 `alive` serves is not listed as ready. A workflow's plan checks the first two for each step, its quote and its run the
 others. No other consumer's refusal is among them: who is refused is tried last for that consumer, and is alive.
 
+What a call costs at most is asked for before it is known who serves: of x402 payers, and for a workflow's steps. That
+is what the cheap ones cost (`asked`). Who costs more than the payer can hold is passed over, as if it were not there.
+
 Of those that may serve, the nearest come first for a consumer that asks for that, from a length of input on.
 """
 
@@ -85,6 +88,10 @@ class RoutePreferences:
 
 
 ANY = RoutePreferences()
+
+
+SPREAD = 2
+"""Of providers among which nobody chose by a limit, those up to so many times the least price are asked for."""
 
 
 class NoneFits(Rejected):
@@ -161,6 +168,17 @@ def check_limit(least: Atoms, limit: Atoms | None) -> None:
     """Raises AboveLimit when the lowest price is above the limit."""
     if limit is not None and least > limit:
         raise AboveLimit(least, limit)
+
+
+def asked(prices: Sequence[Atoms], limit: Atoms | None) -> Atoms:
+    """What is asked for a call that one of the providers with these prices will serve, before it is known which one.
+
+    Within a limit that somebody set, the most that any of them costs. Without one the most within `SPREAD` of the
+    least: one that asks any sum would raise it for all, and shut the model for whoever has less.
+    """
+    if limit is not None:
+        return min(max(prices), limit)
+    return max(price for price in prices if price <= SPREAD * min(prices))
 
 
 def serving_shortened(

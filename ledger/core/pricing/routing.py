@@ -19,7 +19,7 @@ TAU_PPM = 350_000
 
 
 class Candidate(NamedTuple):
-    """A provider of a call. `price` is for the expected units; `quality_ppm` and `latency_ms` (p50) are measured."""
+    """A provider of a call. `price` is the most it may cost; `quality_ppm` and `latency_ms` (p50) are measured."""
 
     price: Atoms
     quality_ppm: Ppm

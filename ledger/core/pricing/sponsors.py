@@ -32,14 +32,19 @@ COMMANDS: Mapping[Role, str] = {
     Role.delivery: "provider sponsor --delivery",
 }
 """The command of each role that can sponsor."""
+BIDS: Mapping[Role, str] = {
+    Role.compute: "tollway provider bid",
+    Role.delivery: "once its owner has named you, tollway provider deliver",
+}
+"""How who is paid for a resource comes to its line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
     """What an order is for, as it stands now. `tasks` is None for a workflow: its weaver says what it is for.
 
-    `owner_roles` are those in which its owner has a line; `bidders` bid to serve (compute) or to deliver it. `curated`:
-    its owner offers curators a commission.
+    `owner_roles` are those in which its owner has a line; `bidders` bid to serve it (compute), or bid to deliver it and
+    may. `curated`: its owner offers curators a commission.
     """
 
     name: str
@@ -84,9 +89,11 @@ def _check_line(order: Sponsorship, promoted: Promoted) -> None:
         )
     if role in OWNERS and role not in promoted.owner_roles:
         raise Rejected(f"you have no line as {role.name} of {name}: {owners}")
-    if role in (Role.compute, Role.delivery) and order.party not in promoted.bidders.get(role, ()):
-        bid = f"tollway provider {'deliver' if role is Role.delivery else 'bid'} {name} --ask"
-        raise Rejected(f"you have no bid as {role.name} of {name}, so no line that could pay: {bid}")
+    if role in BIDS and order.party not in promoted.bidders.get(role, ()):
+        raise Rejected(
+            f"you have no bid as {role.name} of {name} that counts, so no line that could pay: "
+            f"{BIDS[role]} {name} --ask"
+        )
     if role is Role.curator and mine:
         raise Rejected(f"{name} is yours, and a curator cannot refer itself: {owners}")
     if role is Role.curator and not promoted.curated:

@@ -2,11 +2,14 @@
 
     owner       the model's owner in this epoch, on its bid                        Rejected without one
     ancestors   the owner of each ancestor, on the royalty frozen at registration
-    delivery    the deliverer whose asks make the least of a typical call          no line if nobody bids
+    delivery    of those who may deliver it, who asks least for a typical call     no line if none of them bids
     compute     the provider, on its bid; of a capsule the operator, on its bid to run workflows
     weaver      a capsule's weaver, on its bid or on what the capsule says; its co-weavers on what the capsule says
     gateway     the operator, on its bid for its lane                              root calls only
     protocol    the treasury, on 2 % of the price                                  root calls only
+
+No line is there without the word of who bears it: a provider's is drawn for the consumer, within its largest price, and
+who delivers a model is its owner, or whom the owner named in its document. A stranger's bid enters no price.
 
 A workflow's sub-call has the same terms without the gateway's and the protocol's line: its root call pays those.
 """
@@ -94,7 +97,14 @@ def model_lines(market: Market, model: Model) -> list[Line]:
     if owner is None:
         raise Rejected(f"the owner of {model.name} has no bid in this epoch")
     caps.route(owner, ancestors, [])
-    return [owner, *ancestors, *_delivery(market, model.id)]
+    return [owner, *ancestors, *_delivery(market, model, owner.party)]
+
+
+def deliverers(model: Model, owner: Address) -> frozenset[Address]:
+    """Whose bids to deliver a model count: its owner's in the epoch, and those of whom its document names. So an owner
+    that asks less than they do takes the line, also one that bought the model with its document.
+    """
+    return model.deliverers | {owner}
 
 
 def is_on_sale(market: Market, subject: Digest) -> bool:
@@ -234,8 +244,9 @@ def _ancestors(market: Market, subject: Digest) -> list[Line]:
     return lines
 
 
-def _delivery(market: Market, subject: Digest) -> list[Line]:
-    rows = market.book.bidders(subject, Role.delivery)
+def _delivery(market: Market, model: Model, owner: Address) -> list[Line]:
+    may = deliverers(model, owner)
+    rows = [row for row in market.book.bidders(model.id, Role.delivery) if row.party in may]
     cheapest = min(
         rows, key=lambda row: (fixed(row.bid.asks, TYPICAL_CALL), row.bid.ratio_ppm, row.party), default=None
     )

@@ -4,7 +4,7 @@ Every sub-call has a receipt that charges its own price. The root's terms take t
 so the workflow costs the root's price, and the charges of all its receipts sum to it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -13,6 +13,7 @@ from ledger.core.catalog.capsules import Capsule, OnError, Step
 from ledger.core.catalog.templates import resolve
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
+from ledger.core.values.ids import Address
 
 
 class Status(Enum):
@@ -81,15 +82,26 @@ def _fails(capsule: Capsule, name: str, outcomes: Mapping[str, Outcome]) -> bool
     return outcomes[step.fallback].status is Status.skipped or _fails(capsule, step.fallback, outcomes)
 
 
-def foreseen(capsule: Capsule, unserved: Collection[str]) -> dict[str, Outcome]:
-    """How each step ends if those that nobody serves fail and all others serve. Conditions count as true."""
+def foreseen(capsule: Capsule, unserved: Collection[str], request: Json = None) -> dict[str, Outcome]:
+    """How each step ends if those that nobody serves fail and all others serve.
+
+    Conditions count as true, but those that a known `request` makes false: they read it alone, and no step.
+    """
     outcomes: dict[str, Outcome] = {}
     for name in (name for level in capsule.levels for name in level):
-        if not runs(capsule, replace(capsule.steps[name], when=None), None, outcomes):
+        step = capsule.steps[name]
+        if _is_spared(step, request) or not runs(capsule, replace(step, when=None), None, outcomes):
             outcomes[name] = Outcome(Status.skipped)
         else:
             outcomes[name] = Outcome(Status.error if name in unserved else Status.ok)
     return outcomes
+
+
+def _is_spared(step: Step, request: Json) -> bool:
+    """Whether a request, if it is known, keeps a step from running, whatever the other steps answer."""
+    if request is None or step.when is None or any(path.step is not None for path in step.when.paths):
+        return False
+    return not step.when.holds(request, {})
 
 
 def covered(prices: Sequence[Atoms], bond_cap: Atoms) -> list[int]:
@@ -103,6 +115,24 @@ def covered(prices: Sequence[Atoms], bond_cap: Atoms) -> list[int]:
             spent += price
             places.append(place)
     return places
+
+
+def is_guaranteed(owed: Atoms, of_consumer: int, of_all: int) -> bool:
+    """Whether a weaver's bond pays what a failed call of a consumer owes its steps. Else the consumer does.
+
+    `of_consumer` and `of_all` are what the weaver was paid less what its bond paid, for this consumer's calls and for
+    all. A bond pays what the consumer itself brought; and for one call more of each while, with all of them, no more
+    went out than came in. Who buys a workflow can serve its steps under other names and have it fail: that earned the
+    steps' price each time, and cost nothing.
+    """
+    return owed <= of_consumer or (of_consumer >= 0 and of_all >= 0)
+
+
+def weavers_paid(terms: Terms, amounts: Sequence[Atoms]) -> Iterator[tuple[Address, Atoms]]:
+    """What each weaver's line gets of a call."""
+    for line, amount in zip(terms.lines, amounts, strict=False):
+        if line.role is Role.weaver:
+            yield line.party, amount
 
 
 def without(terms: Terms, role: Role) -> Terms | None:

@@ -17,6 +17,7 @@ with it, which only gateways of the lane can make, and which counts for the prov
 """
 
 import re
+from collections.abc import Sequence
 from hmac import compare_digest
 from typing import Final, NamedTuple
 from urllib.parse import unquote
@@ -98,14 +99,14 @@ def write_parent(key: bytes, call_id: Digest, provider: Address, at: int) -> str
     return f"{to_hex(call_id)}:{at}:{_parent_code(key, call_id, provider, at).hex()}"
 
 
-def read_parent(text: str, key: bytes, provider: Address, since: int) -> Digest:
+def read_parent(text: str, keys: Sequence[bytes], provider: Address, since: int) -> Digest:
     """The call that a provider's own call is made for. Rejected unless this provider was asked to serve it, at or after
-    `since` (ms).
+    `since` (ms), by who has one of these keys.
     """
     found = _PARENT_FORM.fullmatch(text)
     call_id, at = (digest(found[1]), int(found[2])) if found else (Digest(bytes(32)), 0)
-    known = found is not None and at < 2**63
-    if not known or not compare_digest(_parent_code(key, call_id, provider, at).hex(), found[3] if found else ""):
+    codes = [_parent_code(key, call_id, provider, at).hex() for key in keys] if at < 2**63 else []
+    if found is None or not any(compare_digest(code, found[3]) for code in codes):
         raise Rejected(
             f"{PARENT} is what a gateway of this lane sent with a call to the account that pays now: send that on, "
             "with a key of the account that serves, or leave it out",

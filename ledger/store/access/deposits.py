@@ -60,6 +60,12 @@ def sent(session: Session, lane: Lane) -> list[DepositRequest]:
     return _with_status(session, lane, "sent")
 
 
+def oldest_waiting(session: Session, lane: Lane) -> int | None:
+    """When the oldest request was stored that is neither credited nor failed, in ms; None without one."""
+    waiting = col(DepositRow.status).in_(("requested", "sent"))
+    return session.exec(select(func.min(DepositRow.requested_at)).where(col(DepositRow.lane) == lane, waiting)).one()
+
+
 def ended(session: Session, lane: Lane, ids: Sequence[Digest]) -> dict[Digest, DepositRequest]:
     """Those of these requests that are credited or have failed, by id."""
     ours = (col(DepositRow.lane) == lane, col(DepositRow.id).in_(ids))

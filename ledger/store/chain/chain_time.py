@@ -28,6 +28,12 @@ def now(session: Session, wall: int) -> int:
     return row.timestamp * 1_000 + max(0, wall - row.indexed_at) if row else wall
 
 
+def indexed_at(session: Session) -> int | None:
+    """When the last block was indexed, by the wall clock in ms; None before the first."""
+    row = session.get(CursorRow, _NAME, populate_existing=True)
+    return row.indexed_at if row else None
+
+
 def take(session: Session) -> bool:
     """Become the only indexer until the transaction ends. False when there is another."""
     return try_lock(session, "indexer")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -84,6 +84,13 @@ def put_credential(
         return
     theirs = (col(CredentialRow.provider) == provider, col(CredentialRow.subject) == subject)
     change(session, delete(CredentialRow).where(*theirs))
+
+
+def renew_credential(session: Session, old: Credential, new: Credential, now: int) -> None:
+    """Store a credential that is encrypted anew, unless its provider has given another one meanwhile."""
+    this = (col(CredentialRow.provider) == old.provider, col(CredentialRow.subject) == old.subject)
+    same = update(CredentialRow).where(*this, col(CredentialRow.nonce) == old.nonce)
+    change(session, same.values(nonce=new.nonce, encrypted=new.encrypted, at=now))
 
 
 def _value(row: OfferRow) -> Stored:

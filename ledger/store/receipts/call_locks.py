@@ -105,6 +105,12 @@ def end(session: Session, run: GatewayRun) -> None:
     change(session, delete(HeartbeatRow).filter_by(lane=run.lane, gateway=run.gateway, boot=run.boot))
 
 
+def ages(session: Session, lane: Lane) -> dict[Address, int]:
+    """How long ago each gateway was seen that did not stop by itself, in ms."""
+    query = select(HeartbeatRow.gateway, _now() - HeartbeatRow.seen_at).where(col(HeartbeatRow.lane) == lane)
+    return {Address(gateway): int(age) for gateway, age in session.exec(query.order_by(col(HeartbeatRow.gateway)))}
+
+
 def clean(session: Session, lane: Lane) -> None:
     """Delete what gateways left behind that do not come back."""
     forgotten = delete(HeartbeatRow).filter_by(lane=lane).where(col(HeartbeatRow.seen_at) < _now() - FORGOTTEN_MS)

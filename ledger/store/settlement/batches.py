@@ -94,6 +94,23 @@ def with_status(session: Session, lane: Lane, *statuses: Status) -> list[Batch]:
     return [_value(row) for row in rows]
 
 
+def newest(session: Session, lane: Lane, before: int | None, limit: int) -> list[Batch]:
+    """A page of a lane's batches, void ones included, newest first: those numbered below `before`."""
+    query = select(BatchRow).where(col(BatchRow.lane) == lane)
+    if before is not None:
+        query = query.where(col(BatchRow.number) < before)
+    query = query.order_by(col(BatchRow.number).desc()).limit(limit)
+    return [_value(row) for row in session.exec(query.execution_options(populate_existing=True))]
+
+
+def last_final(session: Session, lane: Lane) -> Batch | None:
+    """The newest final batch: Settlement pays by its trees."""
+    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status) == Status.final.value)
+    query = query.order_by(col(BatchRow.number).desc()).limit(1)
+    row = session.exec(query.execution_options(populate_existing=True)).first()
+    return _value(row) if row else None
+
+
 def by_header(session: Session, lane: Lane, header_id: HeaderId) -> Batch | None:
     """The batch with this header, the newest if a void one had the same."""
     query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.header_id) == header_id)

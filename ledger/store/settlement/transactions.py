@@ -73,9 +73,10 @@ def latest_naming(session: Session, lane: Lane, cause: str) -> tuple[int, ChainT
     return len(rows), _value(rows[-1]) if rows else None
 
 
-def set_signed(session: Session, lane: Lane, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
-    """Give an intention its nonce and its first signed bytes, together."""
-    _update(session, lane, purpose_id, status=Status.signed.value, nonce=nonce, gas=gas)
+def set_signed(session: Session, lane: Lane, signed: ChainTransaction, attempt: Attempt) -> None:
+    """Give an intention its sender, its nonce and its first signed bytes, together."""
+    values = {"sender": signed.sender, "nonce": signed.nonce, "gas": signed.gas}
+    _update(session, lane, signed.id, status=Status.signed.value, **values)
     add_attempt(session, lane, attempt)
 
 

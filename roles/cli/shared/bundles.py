@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledger.core.catalog import capsules
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values import documents
 from ledger.core.values.documents import Document, Json, Mistake
 from ledger.core.values.errors import Rejected
@@ -115,7 +116,7 @@ def start(name: str, models: Sequence[str]) -> Document:
         "name": name,
         "version": "1.0.0",
         "description": "",
-        "interface": {"protocol": "openai.chat/1"},
+        "interface": {"protocol": Protocol.chat},
         "steps": steps,
         "output": {"content": "$steps.reply.output.content"},
         "distribution": {"weaver": {"ratio_ppm": 50_000, "ask": {}}},

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.values.errors import Unavailable
+from ledger.core.catalog.protocols import Protocol
+from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, output
 from roles.cli.shared import cells, inputs
 from roles.client.gateway import Json, body_of, refusal, segment, unreachable
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
-    """One chat request. `max_price` is an amount as typed; above it the gateway refuses the call."""
+class Spoken:
+    """One request that a text says. `max_price` is an amount as typed; above it the gateway refuses the call. `near`
+    goes into the header Tollway-Near as it is.
+    """
 
     model: str
     text: str
@@ -30,24 +33,22 @@ class Chat:
     referral: str | None = None
     timeout_seconds: float = 60
     realm: str = ""
+    near: str | None = None
 
 
-def chat(context: Context, asked: Chat) -> dict[str, Any]:
-    """Make one chat call; its answer, usage, charge and receipt. A stream is printed as it comes (--json: stderr)."""
-    body = {
-        "model": asked.model,
-        "messages": [{"role": "user", "content": asked.text}],
-        "max_tokens": asked.max_tokens,
-        "stream": asked.stream,
-        **({"stream_options": {"include_usage": True}} if asked.stream else {}),
-    }
+def say(context: Context, asked: Spoken) -> dict[str, Any]:
+    """Make one call of what takes a text; its answer, usage, charge and receipt. A stream is printed as it comes
+    (--json: stderr).
+    """
     headers = {
         **({"Authorization": f"Bearer {context.api_key}"} if context.api_key else {}),
         **({"Tollway-Max-Price": str(amounts.parse_some(asked.max_price))} if asked.max_price else {}),
         **({"Tollway-Referral": asked.referral} if asked.referral else {}),
         **({"Tollway-Realm": context.realm(asked.realm)} if asked.realm else {}),
+        **_near(asked.near),
     }
-    url = f"{context.url}/v1/chat/completions"
+    path, body = _request(context, asked)
+    url = context.url + path
     import httpx  # only commands that reach the gateway pay for this import
 
     try:
@@ -62,11 +63,36 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
         raise Unavailable(f"the connection to the gateway at {context.url} broke: {error}") from error
 
 
-def infer(context: Context, model: str, words: list[str], realm: str) -> dict[str, Any]:
+def _request(context: Context, asked: Spoken) -> tuple[str, dict[str, Any]]:
+    """The route of the model's own interface, and the body that says the text there."""
+    row = context.key_gateway_in(asked.realm).get(f"/v1/models/{segment(asked.model)}")
+    speaks = frozenset(row["protocols"])
+    if Protocol.chat not in speaks and Protocol.tensors in speaks:
+        raise Rejected(f"{asked.model} takes tensors: tollway consumer infer {asked.model} NAME=VALUE")
+    if Protocol.embeddings in speaks and not {Protocol.chat, Protocol.completions} & speaks:
+        if asked.stream:
+            raise Rejected(f"{asked.model} makes embeddings, which come in one piece: leave --stream out")
+        return "/v1/embeddings", {"model": asked.model, "input": asked.text}
+    body = {
+        "model": asked.model,
+        "max_tokens": asked.max_tokens,
+        "stream": asked.stream,
+        **({"stream_options": {"include_usage": True}} if asked.stream else {}),
+    }
+    if Protocol.completions in speaks and Protocol.chat not in speaks:
+        return "/v1/completions", {**body, "prompt": asked.text}
+    return "/v1/chat/completions", {**body, "messages": [{"role": "user", "content": asked.text}]}
+
+
+def _near(said: str | None) -> dict[str, str]:
+    return {"Tollway-Near": said} if said else {}
+
+
+def infer(context: Context, model: str, words: list[str], realm: str, near: str | None = None) -> dict[str, Any]:
     """Make one Open Inference Protocol call, with the inputs that were typed."""
     gateway = context.key_gateway_in(realm)
     wanted = inputs.described(gateway.get(f"/v2/models/{segment(model)}"))
-    answer, headers = gateway.call(f"/v2/models/{segment(model)}/infer", inputs.request(wanted, words))
+    answer, headers = gateway.call(f"/v2/models/{segment(model)}/infer", inputs.request(wanted, words), _near(near))
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 
@@ -151,8 +177,15 @@ def _whole(response: httpx.Response) -> dict[str, Any]:
     response.read()
     answer = body_of(response)
     steps = {"steps": answer["tollway"]["steps"]} if "tollway" in answer else {}
-    text = answer["choices"][0]["message"]["content"]
-    return {"answer": text, **_cost(response.headers, answer.get("usage")), **steps}
+    return {"answer": _said(answer), **_cost(response.headers, answer.get("usage")), **steps}
+
+
+def _said(answer: Json) -> Any:
+    """What a model answered: the text of a chat or a completion, or the numbers of an embedding."""
+    if "choices" not in answer:
+        return answer["data"][0]["embedding"]
+    choice = answer["choices"][0]
+    return choice["message"]["content"] if "message" in choice else choice["text"]
 
 
 def _streamed(response: httpx.Response) -> dict[str, Any]:
@@ -168,7 +201,7 @@ def _streamed(response: httpx.Response) -> dict[str, Any]:
             raise Unavailable(f"the stream ended early: {last['error'].get('message', last['error'])}")
         usage = last.get("usage") or usage
         for choice in last.get("choices", []):
-            parts.append(choice.get("delta", {}).get("content") or "")
+            parts.append(choice.get("delta", choice).get("content") or choice.get("text") or "")
             out.write(output.plain(parts[-1]))
             out.flush()
     out.write("\n")

@@ -37,6 +37,8 @@ TIMES = frozenset((
 # fmt: on
 FIRST_MS = 10**11
 """A time from here on is in ms; one before it, which would be in 1973, in seconds."""
+NO_DATE_MS = 253_402_300_800_000
+"""The year 10000, which no date has."""
 PPM = "_ppm"
 SIZES = {"size_bytes": 1, "memory_mb": 2**20}
 """Sizes, and the bytes of their unit."""
@@ -102,13 +104,13 @@ def used(units: Mapping[str, int]) -> str:
 def _object(name: str, value: Mapping[str, Fact], known: Mapping[str, str]) -> str:
     if name in RATES and all(str(amount).isdecimal() for amount in value.values()):
         return ", ".join(rates({key: str(amount) for key, amount in value.items()})) or "free"
-    if name in UNITS:
+    if name in UNITS and all(type(count) is int for count in value.values()):
         return used(value)
     return ", ".join(f"{label(key)} {text(key, item, known)}" for key, item in value.items())
 
 
 def _number(name: str, value: int) -> str:
-    if name in TIMES and value:
+    if name in TIMES and 0 < value < NO_DATE_MS:
         return utc(value if value >= FIRST_MS else value * 1000)
     if name in SIZES:
         return size(value * SIZES[name])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ledger.core.catalog.protocols import OPENAI, Protocol
 from ledger.core.pricing.readiness import Need
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.ids import Address, Digest, cid
@@ -137,7 +138,9 @@ def _mine(context: Context) -> Address | None:
 def _call(asked: Asked, found: Readiness) -> str:
     consumer = next((f" -w {name}" for name in keystore.names() if _has_key(name)), "")
     consumer = (f" --realm {asked.realm}" if asked.realm else "") + consumer
-    if found.protocols and "oip/2" not in found.protocols:
+    if found.protocols and Protocol.tensors not in found.protocols:
+        if not OPENAI & frozenset(found.protocols):
+            return ""
         return f'tollway consumer call {asked.name} "Hello!"{consumer}'
     with suppress(TollwayError):
         wanted = inputs.described(asked.context.gateway_in(asked.realm).get(f"/v2/models/{cid(asked.subject)}"))

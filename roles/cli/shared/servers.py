@@ -8,13 +8,14 @@ from dataclasses import replace
 from shlex import quote as shell
 from typing import TYPE_CHECKING, TypeVar
 
+from ledger.core.catalog.protocols import OPENAI, Protocol
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
 from roles.cli import output
 from roles.cli.context import here
 from roles.client import model_server
-from roles.client.model_server import CHAT, TENSORS, Away, Locked, ModelServer, Served
+from roles.client.model_server import Away, Locked, ModelServer, Served
 from roles.wallet import home
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def find(url: str, wanted: str, protocol: str = "") -> tuple[ModelServer, Served
             named = shell(f"{server.root}#MODEL")
             raise Away(f"{away.message}; or, if only gateways reach it, say what it calls the model: {named}") from away
         output.warn(f"{away.message}. That it calls the model {server.named!r} is taken from you")
-        return server, Served(server.named, protocol or CHAT)
+        return server, Served(server.named, protocol or Protocol.chat)
 
 
 def listed(server: ModelServer, protocol: str) -> list[Served]:
@@ -73,9 +74,9 @@ def serving(url: str, subject: Digest, text: str, realm: str) -> tuple[ModelServ
     """The server at a URL, and what it calls a published model. Rejected when it cannot be called as published."""
     document = published(subject, realm)
     declared = {row["protocol"]: row for row in document.get("interfaces", [])}
-    protocol = next((one for one in (TENSORS, CHAT) if one in declared), "")
+    protocol = next((one for one in (Protocol.tensors, *sorted(OPENAI)) if one in declared), "")
     server, served = find(url, str(document.get("name", text)), protocol)
-    if why := model_server.misfit(served, declared.get(TENSORS, {})):
+    if why := model_server.misfit(served, declared.get(Protocol.tensors, {})):
         remedy = "register what it serves under a version of its own: tollway maker register --version"
         raise Rejected(f"{served.name!r} at {server.root} is not {text}: {why}. {remedy}")
     return server, served

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
 from roles.node import metering
@@ -65,7 +66,7 @@ class ArtifactRoutes:
 class Delivery:
     """The seller's side, as a model of the node."""
 
-    converses = False
+    speaks = frozenset[Protocol]()
 
     def __init__(self, artifact_routes: ArtifactRoutes) -> None:
         self.name, self.about = NAME, {"name": NAME, "kind": "delivery", "version": "1"}

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.core.catalog import tensors
+from ledger.core.catalog import protocols, tensors
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from roles.node.models.loader import load
 from roles.node.models.model import Model
 
-CHAT, INFERENCE = "openai.chat/1", "oip/2"
 TASKS = {"generator": "text-generation", "retriever": "retrieval", "classifier": "text-classification"}
 MODES = {"image": "image/*", "text": "text/plain", "tabular": "application/json"}
 
@@ -26,7 +26,8 @@ class Described:
 
     inputs: list[Tensor]
     outputs: list[Tensor]
-    converses: bool
+    speaks: frozenset[Protocol]
+    """The protocols that it speaks besides tensors."""
     task: str
     card: Document
 
@@ -34,13 +35,16 @@ class Described:
     def interfaces(self) -> list[Document]:
         """Every interface by which it can be called."""
         sides = {"inputs": self.inputs, "outputs": self.outputs}
-        inference = {"protocol": INFERENCE, **{side: [one.document for one in some] for side, some in sides.items()}}
-        return [inference, *([{"protocol": CHAT}] if self.converses else [])]
+        inference = {
+            "protocol": Protocol.tensors,
+            **{side: [one.document for one in some] for side, some in sides.items()},
+        }
+        return [inference, *({"protocol": protocol} for protocol in sorted(self.speaks))]
 
     @property
     def input_mode(self) -> str:
         """The media type that a caller has at hand."""
-        return MODES.get(self.task.partition("-")[0], MODES["text" if self.converses else "tabular"])
+        return MODES.get(self.task.partition("-")[0], MODES["text" if Protocol.chat in self.speaks else "tabular"])
 
     def __str__(self) -> str:
         taken, given = ("; ".join(map(str, some)) for some in (self.inputs, self.outputs))
@@ -64,13 +68,14 @@ def of(model: Model) -> Described:
         if not 1 <= len(some) <= MAX_TENSORS:
             raise Rejected(f"{model.name} has {len(some)} {what}s: a model that can be called has 1 to {MAX_TENSORS}")
     task = TASKS.get(str(model.about.get("kind"))) or tensors.task_of(inputs, outputs)
-    return Described(inputs, outputs, model.converses, task, dict(model.about.get("card") or {}))
+    return Described(inputs, outputs, model.speaks, task, dict(model.about.get("card") or {}))
 
 
 def check(described: Described, interfaces: Sequence[Document]) -> None:
     """Rejected unless the model serves every call that these interfaces promise."""
     for promised in interfaces:
-        if promised["protocol"] == INFERENCE:
+        if promised["protocol"] == Protocol.tensors:
             tensors.check_promise(promised, described.inputs, described.outputs)
-        elif not described.converses:
-            raise Rejected(f"its document says that it speaks {promised['protocol']}, and the graph takes tensors")
+        elif promised["protocol"] not in described.speaks:
+            speaks = protocols.listed(one["protocol"] for one in described.interfaces)
+            raise Rejected(f"its document says that it speaks {promised['protocol']}, and a node serves it by {speaks}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from roles.node.models.batching import Busy
 from roles.node.models.engine import Engine
@@ -121,7 +122,7 @@ class Generator:
     encoded without special tokens.
     """
 
-    converses = True
+    speaks = frozenset((Protocol.chat, Protocol.completions))
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about

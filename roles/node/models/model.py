@@ -6,11 +6,12 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.core.catalog.protocols import Protocol as Called
 from ledger.core.values.errors import Rejected
 
 
@@ -58,23 +59,42 @@ class Talk:
     completion_tokens: int = 0
     compute_us: int = 0
     finish_reason: str = "stop"
+    reported: dict[str, Any] = field(default_factory=dict)
+    """The usage object of a server that is resold."""
 
 
 class Model(Protocol):
-    """A loaded model. `converse` yields one piece of text for each completion token and updates `talk` before each."""
+    """A loaded model. It takes tensors, and `speaks` these protocols besides.
+
+    `converse` yields one piece of text for each completion token and updates `talk` before each.
+    """
 
     name: str
     about: dict[str, Any]
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
-    converses: bool
-    """Whether it answers a conversation; else it raises Rejected."""
+    speaks: frozenset[Called]
 
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred: ...
 
     def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]: ...
 
     async def warm(self) -> None: ...
+
+
+class Vectors(NamedTuple):
+    """A unit vector for each text, the tokens that were read, and the compute time in microseconds."""
+
+    rows: NDArray[np.float32]
+    tokens: int
+    compute_us: int
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A model that speaks of texts by their vectors: what embeddings and reranking need."""
+
+    async def embed(self, texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 Calls pass through unchanged, so tools, images and other features of the server work. Its own usage figures are
 metered; an answer without them is refused, because it could not be priced.
+
+Whoever runs the server may be a stranger: redirects are not followed, else it would have the node ask for what only the
+node reaches, and its answers have an end.
 """
 
 from __future__ import annotations
@@ -12,13 +15,22 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import LineTooLong
 
 from ledger.core.values.call_heads import PARENT
 from ledger.core.values.errors import Rejected, Unavailable
+from roles.client.gateway import segment
+from roles.client.model_server import ModelServer
 from roles.node.models.batching import Busy
 from roles.node.models.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20
+"""Of a whole answer, or of all events of a stream."""
+HEADER_LENGTH = "Inference-Header-Content-Length"
+WITHOUT_OUTPUT = frozenset(("/v1/embeddings", "/v1/rerank"))
+"""Paths whose answers hold nothing that was generated."""
+MAX_EVENT_BYTES = 1 << 20
+MAX_WAIT_SECONDS = 3_600
 TOLLWAY_KEY = "tw_"
 OURS = frozenset((401, 402, 403, 407))
 """Statuses by which the server refuses the provider, and not the caller's request."""
@@ -26,9 +38,9 @@ OURS = frozenset((401, 402, 403, 407))
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server to resell: its root URL (with or without /v1), its name for the model, and its API key, never shown."""
+    """A server to resell: its root URL, its name for the model, and its API key, never shown."""
 
-    url: str
+    root: str
     model: str
     key: str | None = field(default=None, repr=False)
 
@@ -36,23 +48,18 @@ class Upstream:
     def typed(cls, text: str, key: str | None) -> tuple[str, Upstream]:
         """Parse NAME=URL[#MODEL]: sold as NAME; the server calls the model MODEL, or NAME without it."""
         name, _, url = text.partition("=")
-        root, _, model = url.partition("#")
-        if not name or not root.startswith(("http://", "https://")):
+        if not name or not url.startswith(("http://", "https://")):
             raise Rejected(
                 f"{text!r} is not an upstream: write @org/name=http://127.0.0.1:11434/v1#MODEL", upstream=text
             )
-        return name, cls(root, model or name, key)
-
-    @property
-    def root(self) -> str:
-        """The URL without a trailing /v1, so that an OpenAI base URL works for both protocols."""
-        return self.url.rstrip("/").removesuffix("/v1")
+        server = ModelServer.typed(url, key)
+        return name, cls(server.root, server.named or name, key)
 
     def headers(self, parent: str | None = None) -> dict[str, str]:
         """The headers of a request. `parent` came with the call that is served: a Tollway gateway, by its key, gets it,
         so that what is paid there names that call. Nobody else does.
         """
-        said = {"Content-Type": "application/json"}
+        said = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self.key:
             said["Authorization"] = f"Bearer {self.key}"
         return said | {PARENT: parent} if parent and self.key and self.key.startswith(TOLLWAY_KEY) else said
@@ -63,11 +70,30 @@ class UpstreamFailed(Unavailable):
 
 
 class Refused(Rejected):
-    """The server refused the caller's request. Its status and text are passed on."""
+    """The server refused the caller's request. Its status, and what it says in OpenAI's shape or as a text, are passed
+    on.
+    """
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message, upstream_status=status, code="upstream_refused")
+    def __init__(self, status: int, words: str) -> None:
+        said = _error_in(words)
+        known = {name: str(said[name]) for name in ("code", "type", "param") if said.get(name)}
+        message = str(said.get("message") or f"the upstream refused the request: {words}")
+        super().__init__(message, **{"code": "upstream_refused", "upstream_status": status, **known})
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A body of the Open Inference Protocol: JSON, and after `length` bytes of it binary tensors, if there are any."""
+
+    body: bytes
+    length: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        if self.length is None:
+            return {"Content-Type": "application/json"}
+        return {"Content-Type": "application/octet-stream", HEADER_LENGTH: self.length}
 
 
 class Resold:
@@ -76,20 +102,22 @@ class Resold:
     def __init__(self, upstream: Upstream, http: aiohttp.ClientSession) -> None:
         self.upstream, self._http = upstream, http
 
-    async def chat(self, body: bytes, talk: Talk, parent: str | None = None) -> bytes:
-        """A plain chat completion, as the server wrote it."""
-        async with self._call("/v1/chat/completions", self._named(body), parent) as answer:
+    async def whole(self, path: str, body: bytes, talk: Talk, parent: str | None = None) -> bytes:
+        """A whole answer to a request of an OpenAI path, as the server wrote it."""
+        async with self._call(path, self._named(body), parent) as answer:
             raw = await _whole(answer)
-        said = _object(raw)
-        self._count(said.get("usage"), talk)
+        self._count(_object(raw).get("usage"), talk, path)
         return raw
 
-    async def chat_events(self, body: bytes, talk: Talk, parent: str | None = None) -> AsyncIterator[bytes]:
+    async def events(self, path: str, body: bytes, talk: Talk, parent: str | None = None) -> AsyncIterator[bytes]:
         """The events of a stream. The event that carries only usage is left out and booked in `talk`."""
         asked = self._named(body) | {"stream_options": {"include_usage": True}}
-        counted = False
-        async with self._call("/v1/chat/completions", asked, parent) as answer:
-            async for line in answer.content:
+        counted, left = False, MAX_ANSWER_BYTES
+        async with self._call(path, asked, parent) as answer:
+            async for line in _lines(answer):
+                left -= len(line)
+                if left < 0:
+                    raise UpstreamFailed(f"the upstream's stream is longer than {MAX_ANSWER_BYTES} bytes")
                 if not line.startswith(b"data:"):
                     continue
                 data = line[5:].strip()
@@ -99,21 +127,22 @@ class Resold:
                     return
                 event = _object(data)
                 if event.get("usage"):
-                    self._count(event["usage"], talk)
+                    self._count(event["usage"], talk, path)
                     counted = True
                     if not event.get("choices"):
                         continue
                 yield data
         raise UpstreamFailed("the upstream's stream broke off before its end")
 
-    async def infer(self, body: bytes, parent: str | None = None) -> bytes:
-        async with self._call(f"/v2/models/{self.upstream.model}/infer", _request(body), parent) as answer:
-            return await _whole(answer)
+    async def infer(self, sent: Packed, parent: str | None = None) -> Packed:
+        """An inference, with or without binary tensors, as the server wrote it."""
+        async with self._call(f"/v2/models/{segment(self.upstream.model)}/infer", sent, parent) as answer:
+            return Packed(await _whole(answer), answer.headers.get(HEADER_LENGTH))
 
     async def metadata(self) -> dict[str, object]:
         """The server's Open Inference Protocol metadata of the model."""
-        url = f"{self.upstream.root}/v2/models/{self.upstream.model}"
-        async with self._http.get(url, headers=self.upstream.headers()) as answer:
+        url = f"{self.upstream.root}/v2/models/{segment(self.upstream.model)}"
+        async with self._http.get(url, headers=self.upstream.headers(), allow_redirects=False) as answer:
             return _object(await _whole(answer))
 
     def _named(self, body: bytes) -> dict[str, object]:
@@ -121,18 +150,26 @@ class Resold:
 
     @asynccontextmanager
     async def _call(
-        self, path: str, body: Mapping[str, object], parent: str | None
+        self, path: str, body: Mapping[str, object] | Packed, parent: str | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response to a POST, if its status is good. Refused if the request is at fault, Busy or Unavailable if the
         server says so, else UpstreamFailed. A key of another account than the node's may not name `parent`: without it.
         """
         url, reached = self.upstream.root + path, False
+        packed = body if isinstance(body, Packed) else Packed(orjson.dumps(body))
         for said in (parent, None) if parent else (None,):
             try:
-                headers = self.upstream.headers(said)
-                async with self._http.post(url, data=orjson.dumps(body), headers=headers) as answer:
+                headers = self.upstream.headers(said) | packed.headers
+                asking = self._http.post(
+                    url,
+                    data=packed.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    read_bufsize=MAX_EVENT_BYTES // 2,
+                )
+                async with asking as answer:
                     reached = True
-                    if answer.status < 400:
+                    if answer.status < 300:
                         yield answer
                         return
                     words = (await answer.content.read(2_000)).decode(errors="replace")
@@ -145,18 +182,36 @@ class Resold:
             if answer.status != 400 or PARENT not in words:
                 break
         if answer.status in (429, 503):
-            wait = answer.headers.get("Retry-After", "")
             busy = Busy if answer.status == 429 else Unavailable
-            raise busy(f"the upstream answered {answer.status}", retry_after=int(wait) if wait.isdecimal() else 1)
+            raise busy(f"the upstream answered {answer.status}", retry_after=_seconds(answer))
         if 400 <= answer.status < 500 and answer.status not in OURS:
-            raise Refused(answer.status, f"the upstream refused the request: {words}")
+            raise Refused(answer.status, words)
         raise UpstreamFailed(f"the upstream answered {answer.status}")
 
-    def _count(self, usage: object, talk: Talk) -> None:
-        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
-        if len(tokens) != 2 or not all(type(count) is int and count >= 0 for count in tokens):
+    def _count(self, usage: object, talk: Talk, path: str) -> None:
+        """Book the usage of an answer, which may be absent where only documents were compared."""
+        said = usage if isinstance(usage, dict) else {}
+        if path == "/v1/rerank" and not said:
+            return
+        read = said.get("prompt_tokens", said.get("total_tokens") if path in WITHOUT_OUTPUT else None)
+        tokens = [read, 0 if path in WITHOUT_OUTPUT else said.get("completion_tokens")]
+        if not all(type(count) is int and count >= 0 for count in tokens):
             raise UpstreamFailed("the upstream does not report its usage, so it cannot be sold by the token")
-        talk.prompt_tokens, talk.completion_tokens = int(tokens[0] or 0), int(tokens[1] or 0)
+        talk.prompt_tokens, talk.completion_tokens, talk.reported = int(tokens[0] or 0), int(tokens[1] or 0), said
+
+
+def _seconds(answer: aiohttp.ClientResponse) -> int:
+    """How long the server wants to be left alone."""
+    said = answer.headers.get("Retry-After", "")
+    return min(int(said), MAX_WAIT_SECONDS) if said.isascii() and said.isdigit() and len(said) < 10 else 1
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for line in answer.content:
+            yield line
+    except LineTooLong as error:
+        raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes") from error
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:
@@ -166,6 +221,16 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     if len(raw) > MAX_ANSWER_BYTES:
         raise UpstreamFailed(f"the upstream's answer is longer than {MAX_ANSWER_BYTES} bytes")
     return raw
+
+
+def _error_in(words: str) -> dict[str, object]:
+    """The error that a server's answer is, or names; an empty one if it is none."""
+    try:
+        said = orjson.loads(words)
+    except orjson.JSONDecodeError:
+        return {}
+    error = said.get("error", said) if isinstance(said, dict) else {}
+    return error if isinstance(error, dict) else {"message": error}
 
 
 def _request(body: bytes) -> dict[str, object]:

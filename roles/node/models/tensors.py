@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from roles.node.models.batching import Batcher
 from roles.node.models.engine import Engine
@@ -33,7 +34,7 @@ Feeds = dict[str, NDArray[np.generic]]
 class Tensors:
     """Serves a graph as it is. Calls are not batched, because the first axis need not be a batch axis."""
 
-    converses = False
+    speaks = frozenset[Protocol]()
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about

@@ -7,13 +7,26 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from roles.node.models.batching import Batcher
 from roles.node.models.engine import Engine
 from roles.node.models.features import HashedNgrams, words
-from roles.node.models.model import Folder, Inferred, Message, Sampling, Talk, Tensor, last_user_text, one_text
+from roles.node.models.model import (
+    Folder,
+    Inferred,
+    Message,
+    Sampling,
+    Talk,
+    Tensor,
+    Vectors,
+    last_user_text,
+    one_text,
+)
 
 Scores = NDArray[np.float32]
+AT_ONCE = 512
+"""Texts of a call: a body of 1 MiB may hold 250,000, whose ids in one table would take 512 MB."""
 
 
 class TextModel:
@@ -25,7 +38,7 @@ class TextModel:
 
     input_name: str
     outputs: list[dict[str, object]]
-    converses = True
+    speaks = frozenset((Protocol.chat,))
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
@@ -61,6 +74,14 @@ class TextModel:
         """One row of scores for each text."""
         raise NotImplementedError
 
+    def rows(self, texts: list[str], output: str) -> Scores:
+        """The graph's output for each text, some at a time: their ids are one table, as wide as the longest text."""
+        parts = [
+            self.engine.run({"ids": self.features.tensor(texts[at : at + AT_ONCE])})[output]
+            for at in range(0, max(1, len(texts)), AT_ONCE)
+        ]
+        return np.concatenate(parts).astype(np.float32)
+
     def answer(self, scores: Scores) -> list[Tensor]:
         """The answer's tensors. The first value of the first one answers a conversation."""
         raise NotImplementedError
@@ -88,7 +109,7 @@ class Classifier(TextModel):
         ]
 
     def scores(self, texts: list[str]) -> Scores:
-        return self.engine.run({"ids": self.features.tensor(texts)})["scores"].astype(np.float32)
+        return self.rows(texts, "scores")
 
     def answer(self, scores: Scores) -> list[Tensor]:
         labels = [self._labels[best] for best in scores.argmax(axis=1)]
@@ -103,9 +124,15 @@ class Retriever(TextModel):
     """`query` BYTES [n] -> `passages` BYTES and `scores` FP32, each [top] for one query and [n, top] for more.
 
     It compares a query's unit vector with an index of passages. In a conversation: the best passage, word by word.
+    Embeddings are the same unit vectors, by which it also ranks documents that a caller brings.
     """
 
     input_name = "query"
+    speaks = frozenset((Protocol.chat, Protocol.embeddings, Protocol.rerank))
+
+    def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
+        super().__init__(folder, executor, most=most, queue=queue)
+        self._embedder = Batcher[list[str], Scores](self._embed, executor, most=most, queue=queue)
 
     def read(self, folder: Folder) -> None:
         self._passages: list[str] = json.loads((folder.path / "passages.json").read_text())
@@ -120,8 +147,17 @@ class Retriever(TextModel):
 
     def scores(self, texts: list[str]) -> Scores:
         """Cosine similarity to each passage."""
-        vectors = self.engine.run({"ids": self.features.tensor(texts)})["vector"]
-        return (np.asarray(vectors, np.float32) @ self._index.T).astype(np.float32)
+        return (self._vectors(texts) @ self._index.T).astype(np.float32)
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        measured = await self._embedder.submit(list(texts))
+        return Vectors(measured.value, sum(len(words(text)) for text in texts), measured.compute_us)
+
+    def _embed(self, calls: Sequence[list[str]]) -> list[Scores]:
+        return [self._vectors(texts) for texts in calls]
+
+    def _vectors(self, texts: list[str]) -> Scores:
+        return self.rows(texts, "vector")
 
     def answer(self, scores: Scores) -> list[Tensor]:
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self._top]

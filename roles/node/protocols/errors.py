@@ -1,4 +1,4 @@
-"""Error answers in OpenAI's shape: one status for each reason, never a stack trace."""
+"""Error answers in the shape of a path's protocol: one status for each reason, never a stack trace."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,10 @@ from roles.node.models.resale import Refused, UpstreamFailed
 
 log = logging.getLogger("node")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+SHOWN = frozenset(("code", "type", "param", "field"))
+"""Facts that have a place of their own in an error body."""
 
 
 class NotFound(Rejected):
@@ -40,7 +44,7 @@ def json_answer(body: object, *, status: int = 200, headers: dict[str, str] | No
     )
 
 
-def failure(error: Exception) -> tuple[int, dict[str, object]]:
+def failure(error: Exception) -> tuple[int, dict[str, dict[str, object]]]:
     """Status and body for any error. Other exceptions are logged and answered as `internal_error`, without details."""
     if isinstance(error, TimeoutError):
         return 504, _body("the model took longer than the node allows", "timeout_error", "timeout", {})
@@ -50,7 +54,8 @@ def failure(error: Exception) -> tuple[int, dict[str, object]]:
     if isinstance(error, NotFound):
         return 404, _body(error.message, "invalid_request_error", "model_not_found", error.facts)
     if isinstance(error, Refused):
-        return error.status, _body(error.message, "invalid_request_error", "upstream_refused", error.facts)
+        kind, code = (str(error.facts.get(name, "invalid_request_error")) for name in ("type", "code"))
+        return error.status, _body(error.message, kind, code, error.facts)
     if isinstance(error, NotOurs):
         return 401, _body(error.message, "authentication_error", "not_a_gateway", error.facts)
     if isinstance(error, Busy):
@@ -70,13 +75,21 @@ async def errors_in_shape(request: web.Request, handler: Handler) -> web.StreamR
         if error.status < 400:
             raise
         body = _body(error.reason, "invalid_request_error", error.reason.lower().replace(" ", "_"), {})
-        return json_answer(body, status=error.status)
+        return json_answer(_shaped(request, body), status=error.status)
     except Exception as error:  # the edge: the caller always gets an error body
         status, body = failure(error)
         wait = error.facts.get("retry_after", 1) if isinstance(error, TollwayError) else 1
-        return json_answer(body, status=status, headers={"Retry-After": f"{wait}"} if status in (429, 503) else None)
+        headers = {"Retry-After": f"{wait}"} if status in (429, 503) else None
+        return json_answer(_shaped(request, body), status=status, headers=headers)
 
 
-def _body(message: str, kind: str, code: str, facts: dict[str, object]) -> dict[str, object]:
-    shown = {key: value for key, value in facts.items() if isinstance(value, str | int | list) and key != "code"}
-    return {"error": {"message": message, "type": kind, "code": code, "param": None, **shown}}
+def _shaped(request: web.Request, body: dict[str, dict[str, object]]) -> dict[str, object]:
+    """An error as the clients of its path read it: the Open Inference Protocol has a text, with the rest beside it."""
+    error = body["error"]
+    return {"error": error["message"], **error} if request.path.startswith("/v2") else {"error": error}
+
+
+def _body(message: str, kind: str, code: str, facts: dict[str, object]) -> dict[str, dict[str, object]]:
+    shown = {key: value for key, value in facts.items() if isinstance(value, str | int | list) and key not in SHOWN}
+    param = facts.get("param", facts.get("field"))
+    return {"error": {"message": message, "type": kind, "code": code, "param": param, **shown}}

@@ -109,7 +109,7 @@ def test_a_parent_that_its_payer_was_not_asked_in_is_refused_and_nothing_is_char
     world: World, gateway: Running, numbers: Node
 ) -> None:
     """Made up, of another team's call, of another call, and of one that is over."""
-    key, parent = gateway.gateway.parent_key, call_heads.PARENT
+    key, parent = gateway.gateway.parent_keys[0], call_heads.PARENT
     gateway.chat(gateway.key(CONSUMER), INNER)
     sent = numbers.asked[-1].headers[parent.lower()]
     call, at, code = sent.split(":")

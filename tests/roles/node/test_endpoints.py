@@ -189,7 +189,7 @@ def test_an_odd_option_that_is_in_range_is_served(node: RunningNode, option: byt
 def test_an_unknown_model_is_answered_with_the_nearest_names(node: RunningNode) -> None:
     answer = infer(node, "emotoin", text("text", "hello"))
     assert answer.status_code == 404
-    assert "emotion" in answer.json()["error"]["nearest"]
+    assert "emotion" in answer.json()["nearest"]
 
 
 @pytest.mark.parametrize(

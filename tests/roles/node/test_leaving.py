@@ -21,13 +21,17 @@ import pytest
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import parse
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import rates
 from ledger.store.chain import parties
 from ledger.store.chain.parties import Stake
 from ledger.store.network import offers
 from ledger.store.session import unit_of_work
+from roles.cli import main
+from roles.node import serve as serving
+from roles.node.serve import Offers, Terms, Voice
 from roles.wallet import keystore
+from roles.wallet.context import Context
 from tests.gateway.nodes import Asked, Node, Wire, chat
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import MAKER, PROVIDER, Running, World, a_model, a_signer
@@ -108,6 +112,80 @@ class Serve:
         """The provider's offer, also when it is withdrawn."""
         with unit_of_work(self.gateway.world.engine) as session:
             return offers.unexpired(session, -1)
+
+
+class Nodes:
+    """Nodes of the provider's wallet that offer the model again and again; what they say."""
+
+    def __init__(self, gateway: Running, subject: Digest) -> None:
+        self.gateway, self.subject = gateway, subject
+        self.running: list[Offers] = []
+        self.said: list[str] = []
+
+    def start(self) -> Offers:
+        terms, voice = Terms("center", 8, "", 2_000), Voice(self.said.append, lambda *_: {}, "tollway provider serve x")
+        context = Context("provider", self.gateway.url)
+        made = Offers(context, {"@acme/chat": self.subject}, terms, voice)
+        self.running.append(made)
+        made.publish("http://127.0.0.1:9")
+        return made
+
+    def nonce(self) -> int:
+        """Of the offer that the gateway has, or of what withdrew it."""
+        with unit_of_work(self.gateway.world.engine) as session:
+            stored = offers.get(session, self.subject, PROVIDER.address, Role.compute)
+            return stored.nonce if stored is not None else 0
+
+    def is_offered(self) -> bool:
+        with unit_of_work(self.gateway.world.engine) as session:
+            stored = offers.get(session, self.subject, PROVIDER.address, Role.compute)
+            return stored is not None and stored.expires_at > 0
+
+    def renewed(self, times: int = 3) -> bool:
+        """Once they have renewed it so often."""
+        before = self.nonce()
+        eventually(lambda: self.nonce() >= before + times)
+        return True
+
+
+@pytest.fixture
+def nodes(gateway: Running, subject: Digest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.05)
+    made = Nodes(gateway, subject)
+    yield made
+    for one in made.running:
+        one.withdraw()
+
+
+def test_what_the_wallet_withdraws_is_not_offered_by_its_nodes_until_one_is_started_anew(
+    nodes: Nodes, gateway: Running, subject: Digest
+) -> None:
+    withdraw = f"provider withdraw {cid(subject)} --gateway {gateway.url} --wallet provider"
+    for _ in range(2):
+        nodes.start()
+    assert nodes.renewed()
+    assert main.ask(withdraw)["ended"]
+    words = "this node does not offer it any more. To offer it again, stop this node and type: tollway provider serve x"
+    eventually(lambda: len([line for line in nodes.said if words in line]) == 2)
+    assert not nodes.is_offered()
+
+    nodes.start()
+    assert nodes.renewed(), "by hand"
+    assert nodes.is_offered()
+    nodes.said.clear()
+    assert main.ask(withdraw)["ended"]
+    eventually(lambda: any(words in line for line in nodes.said))
+    assert not nodes.is_offered(), "each time"
+
+
+def test_a_node_that_leaves_keeps_no_other_one_from_offering(nodes: Nodes) -> None:
+    nodes.start()
+    leaving = nodes.start()
+    assert nodes.renewed()
+    leaving.withdraw()
+    assert nodes.renewed()
+    assert nodes.is_offered()
+    assert not any("does not offer" in line for line in nodes.said)
 
 
 @pytest.mark.parametrize("way", [(), ("--tunnel", "--tier", "edge")], ids=["direct", "tunnel"])

@@ -1,6 +1,6 @@
 """Who stands in a call's terms: every line with its reason, and what keeps a model or a capsule from being sold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ledger.core.pricing.commissions import Sponsorship, sponsorship
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.pricing.terms import CallTerms, Market, Operator
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, lane_subject
+from ledger.core.values.ids import Address, Digest, did, lane_subject
 from tests.ledger.core.examples import OWNER, WEAVER, a_base, a_capsule, a_model
 from tests.rates import asks
 
@@ -80,12 +80,42 @@ def test_an_operator_without_a_bid_has_no_line() -> None:
     assert of_child(market(bids)).root.lines == (ANCESTOR, OWNER_LINE, COMPUTE, PROTOCOL)
 
 
-def test_the_deliverer_that_is_cheapest_for_a_typical_call_stands_in_the_terms() -> None:
+def delivered(
+    bids: Mapping[Address, Bid], named: Sequence[Address] = (), owner: Address = WEAVER, **changed: Any
+) -> list[Line]:
+    """The delivery lines of a child's call with these bids to deliver it, whose document names these deliverers."""
+    child = model(a_model() | ({"delivery": [did(1, one) for one in named]} if named else {}))
+    known = {**market().published, child.id: child}
+    row = Registration(WEAVER, parents_hash(child.id, {key: one.parents for key, one in known.items()}), 1)
+    placed = {(child.id, Role.oem, owner): Bid(150_000)} | {(child.id, Role.delivery, who): bids[who] for who in bids}
+    owners = {BASE.id: OWNER, child.id: owner}
+    there = market(placed, published=known, registered={child.id: row}, owners=owners, **changed)
+    return [line for line in terms.model_lines(there, child) if line.role is Role.delivery]
+
+
+def test_of_those_that_its_owner_named_the_cheapest_for_a_typical_call_delivers() -> None:
     by_call, by_byte = Bid(0, asks(call=11)), Bid(0, asks(byte=10_000))  # a megabyte of these is 10 atoms
-    offers = {(CHILD.id, Role.delivery, NEAR): by_call, (CHILD.id, Role.delivery, FAR): by_byte}
-    assert Line(FAR, Role.delivery, 0, by_byte.asks) in of_child(market(BIDS | offers)).root.lines
-    offers[CHILD.id, Role.delivery, FAR] = by_call
-    assert Line(NEAR, Role.delivery, 0, by_call.asks) in of_child(market(BIDS | offers)).root.lines, "the lower address"
+    both = (NEAR, FAR)
+    assert delivered({NEAR: by_call, FAR: by_byte}, both) == [Line(FAR, Role.delivery, 0, by_byte.asks)]
+    lower = [Line(NEAR, Role.delivery, 0, by_call.asks)]
+    assert delivered({NEAR: by_call, FAR: by_call}, both) == lower, "the lower address"
+    assert delivered({NEAR: by_call, FAR: by_byte}, (NEAR,)) == lower, "a cheaper stranger takes no line"
+
+
+@pytest.mark.parametrize("named", [(), (NEAR,)])
+def test_a_strangers_bid_to_deliver_changes_no_price_and_earns_nothing(named: tuple[Address, ...]) -> None:
+    dear = Bid(0, asks(call=2**62))
+    assert delivered({FAR: dear, PROVIDER: dear, OPERATOR: Bid()}, named) == []
+    assert delivered({FAR: dear}, named, operator=private()) == []
+
+
+def test_an_owner_delivers_on_its_own_bid_also_who_bought_the_model() -> None:
+    bid = Bid(0, asks(call=7))
+    line = [Line(WEAVER, Role.delivery, 0, bid.asks)]
+    assert delivered({WEAVER: bid}) == line
+    assert delivered({WEAVER: bid, NEAR: Bid(0, asks(call=8))}, (NEAR,)) == line, "so one that was named asks no more"
+    assert delivered({WEAVER: bid}, owner=FAR) == [], "who sold it is a stranger"
+    assert delivered({WEAVER: Bid(), FAR: bid}, owner=FAR) == [Line(FAR, Role.delivery, 0, bid.asks)]
 
 
 def test_an_owner_may_bid_as_maker_where_its_model_makes_it_an_oem() -> None:

@@ -136,6 +136,25 @@ def test_what_nobody_serves_fails_as_in_a_run() -> None:
     assert workflows.foreseen(capsule, {"reply_small"})["reply_small"].status is SKIPPED
 
 
+@pytest.mark.parametrize(
+    ("when", "request_", "status"),
+    [
+        ("$.n == 3", REQUEST, SKIPPED),
+        ("$.n == 3 && $.x", REQUEST, SKIPPED),
+        ("false", REQUEST, SKIPPED),
+        ("$.n == 2", REQUEST, ERROR),
+        ("$.n == 3", None, ERROR),
+        ("$.n == 3 && steps.emotion.output.x", REQUEST, ERROR),
+        ("steps.emotion.status == 'error'", REQUEST, ERROR),
+    ],
+)
+def test_what_a_known_request_does_not_run_need_not_be_served(when: str, request_: Any, status: Status) -> None:
+    capsule = changed(kb={"when": when})
+    outcomes = workflows.foreseen(capsule, {"kb"}, request_)
+    assert outcomes["kb"].status is status
+    assert workflows.failed(capsule, outcomes) == ("kb" if status is ERROR else None)
+
+
 def test_a_condition_skips_a_node() -> None:
     capsule = changed(kb={"when": "steps.emotion.output.score_ppm >= 700000 && $.n == 2"})
     step = capsule.steps["kb"]

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from mcp.shared.tool_name_validation import validate_tool_name
 from openrouter.components import Model as OpenRouterModel
 
-from ledger.core.catalog import exports, models
-from ledger.core.catalog.exports import CHAT, TENSORS, Format, Place, Published, export
+from gateway.api.schemas.bodies import Format
+from gateway.catalog import exports
+from gateway.catalog.exports import CHAT, TENSORS, Place, Published, export
+from ledger.core.catalog import models
 from ledger.core.values.atoms import AIC
 from ledger.core.values.documents import digest
 from ledger.core.values.errors import Rejected
@@ -26,7 +28,7 @@ from ledger.core.values.ids import cid, did
 from ledger.core.values.meters import Meter
 from tests.gateway.world import MAKER, a_model
 
-VECTORS = Path(__file__).parents[3] / "vectors"
+VECTORS = Path(__file__).parents[1] / "vectors"
 ERC8004, KSERVE = (
     jsonschema.Draft202012Validator(json.loads((VECTORS / name).read_text()))
     for name in ("erc8004_registration.json", "kserve_inference_service.json")
@@ -168,7 +170,8 @@ def test_a_workflow_is_called_like_a_chat_and_priced_by_a_quote() -> None:
     assert card["description"].startswith(
         "A workflow of 2 steps, called through Tollway. POST /v1/quote says the price"
     )
-    [interface] = card["supportedInterfaces"]
+    talk, interface = card["supportedInterfaces"]
+    assert (talk["url"], talk["protocolBinding"]) == (f"{PLACE.url}/a2a/@wanda/flow", "JSONRPC")
     assert interface["url"] == "http://gateway:8000/v1/chat/completions"
     assert re.fullmatch(f"m-wanda-flow-{cid(one.id)[-8:]}", export(one, PLACE, Format.kserve)["metadata"]["name"])
 
@@ -176,5 +179,5 @@ def test_a_workflow_is_called_like_a_chat_and_priced_by_a_quote() -> None:
 def test_what_no_route_speaks_is_not_exported() -> None:
     silent = published({**a_model(), "interfaces": [{"protocol": "openresponses/1"}]})
     for format in Format:
-        with pytest.raises(Rejected, match="openresponses/1, which no route"):
+        with pytest.raises(Rejected, match="speaks openresponses/1, and exports"):
             export(silent, PLACE, format)

@@ -2,27 +2,32 @@
 
     openrouter          what OpenRouter's clients read in a list of models
     agent_card          A2A's card of an agent
+    gateway_card        A2A's card of a gateway with all of its models
     tool                an MCP tool
     registration        the file that an agent's ERC-8004 identity points at
     inference_service   KServe's InferenceService
 
-An export names routes that a gateway has, and no others. Prices are atoms, or where a format has decimal prices, the
-settlement token's. What an owner wrote stands behind what we know, on one line, without control characters.
+An export names routes that a gateway has, and no others. Of models that take neither messages nor tensors there
+is none. Prices are atoms, or where a format has decimal prices, the settlement token's. What an owner wrote stands
+behind what we know, on one line, without control characters.
 """
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 
+from gateway.api.schemas.bodies import Format
+from ledger.core.catalog import protocols
+from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.atoms import Atoms, Currency
 from ledger.core.values.documents import Document, Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import Meter, distinct
 
-CHAT, TENSORS = "openai.chat/1", "oip/2"
+CHAT, TENSORS = Protocol.chat, Protocol.tensors
 MAX_WORDS = 2_000
 """Characters of an owner's own description, as many as a model's document may have."""
 
@@ -82,6 +87,7 @@ _PRICED = {
 UNKNOWN_PRICE = "-1"
 """What OpenRouter itself says where the price is known after the call only."""
 _PARAMETERS = {"tools": ("tools", "tool_choice"), "json": ("response_format",), "reasoning": ("reasoning",)}
+_PARAMETERS |= {"logprobs": ("logprobs", "top_logprobs")}
 
 
 def openrouter(one: Published) -> Json:
@@ -93,7 +99,7 @@ def openrouter(one: Published) -> Json:
     return {
         "canonical_slug": cid(one.id),
         "name": one.name,
-        "description": _description(one),
+        "description": described(one),
         "context_length": one.context_tokens,
         "architecture": {
             "input_modalities": inputs,
@@ -135,45 +141,97 @@ def _modality(mode: str) -> str:
 BINDING = "urn:tollway:protocol:"
 """Before a protocol's name, what an A2A client reads as a binding: one that it does not know, so it does not try."""
 CALL = "urn:tollway:call/1"
+X402_EXTENSION = "https://github.com/google-agentic-commerce/a2a-x402/blob/main/spec/v0.2"
+"""By which A2A's messages carry x402."""
+CARD_SKILLS = 100
+"""Models, and workflows, on the card of a gateway: everybody can publish more."""
 
 
 def agent_card(one: Published, place: Place) -> Json:
-    """An A2A 1.0 agent card.
+    """An A2A 1.0 agent card of one model or workflow.
 
-    Its interfaces are the gateway's routes, under bindings of our own: no route speaks A2A. The extension, which is
-    required, says so, and what a call costs.
+    Its first interface is A2A's; the others are the gateway's routes for it, under bindings of our own. An extension
+    says what a call costs.
     """
     reads, writes = _modes(one)
-    routes = _routes(one, place)
+    interfaces = [
+        {"url": url, "protocolBinding": BINDING + protocol, "protocolVersion": protocol.partition("/")[2]}
+        for protocol, url in _routes(one, place).items()
+    ]
+    priced = {"uri": CALL, "description": "What a call costs, and how it is made without A2A.", "required": False}
     return {
         "name": one.name,
-        "description": _description(one),
+        "description": described(one),
         "version": _words(one.document["version"]) or "0",
-        "supportedInterfaces": [
-            {"url": url, "protocolBinding": BINDING + protocol, "protocolVersion": protocol.partition("/")[2]}
-            for protocol, url in routes.items()
-        ],
+        "supportedInterfaces": [_a2a(f"{place.url}/a2a/{one.name}"), *interfaces],
+        **_called(place, [{**priced, "params": _facts(one, place)}], streaming=one.talks),
+        "defaultInputModes": reads,
+        "defaultOutputModes": writes,
+        "skills": _skills(one),
+    }
+
+
+def gateway_card(models: Sequence[Published], place: Place) -> Json:
+    """The A2A card of a gateway: each model and workflow is a skill, whose id a message names in its metadata."""
+    remedy = 'name a skill\'s id in the message\'s metadata, {"model": "@org/name"}'
+    return {
+        "name": "Tollway",
+        "description": f"Models and workflows that are paid by the call: {remedy}. {place.url}/v1/models lists all of "
+        "them, and each has a card of its own at /v1/models/{name}/exports/a2a.",
+        "version": "1",
+        "supportedInterfaces": [_a2a(f"{place.url}/a2a")],
+        **_called(place, [], streaming=True),
+        "defaultInputModes": ["text/plain", "application/json"],
+        "defaultOutputModes": ["text/plain", "application/json"],
+        "skills": [_skill_of(one) for one in models],
+    }
+
+
+def _a2a(url: str) -> Json:
+    return {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+
+
+def _called(place: Place, extensions: list[Json], *, streaming: bool) -> Json:
+    """How agents are called here, and paid."""
+    paid = {"uri": X402_EXTENSION, "description": "Pay for each call, without an account.", "required": False}
+    return {
         "capabilities": {
-            "streaming": False,
+            "streaming": streaming,
             "pushNotifications": False,
-            "extensions": [
-                {
-                    "uri": CALL,
-                    "description": "Call the interface's URL by the protocol that its binding names. There is no A2A "
-                    "operation here.",
-                    "required": True,
-                    "params": _facts(one, place),
-                }
-            ],
+            "extensions": [*extensions, *([paid] if place.asset else [])],
         },
         "securitySchemes": {
             "key": {"httpAuthSecurityScheme": {"scheme": "Bearer", "description": "An API key of this gateway."}}
         },
         "securityRequirements": [{"schemes": {"key": {"list": []}}}],
-        "defaultInputModes": reads,
-        "defaultOutputModes": writes,
-        "skills": _skills(one),
     }
+
+
+def _skill_of(one: Published) -> Json:
+    """A model or workflow as one skill."""
+    reads, writes = _modes(one)
+    tasks = sorted({_words(row["task"]) for row in _capabilities(one)} - {""})
+    shown = {"id": one.name, "name": one.name, "description": described(one), "tags": tasks or ["workflow"]}
+    return shown | {"inputModes": reads if one.talks else ["application/json"], "outputModes": writes}
+
+
+EXAMPLE_VALUES = 1_000
+"""Numbers of an example: who calls models of larger tensors brings an image."""
+
+
+def example(one: Published) -> tuple[str, Json] | None:
+    """A route, and a body with which it is called as it stands; None where such a body would be long."""
+    if one.talks:
+        return "/v1/chat/completions", {"model": one.name, "messages": [{"role": "user", "content": "Hello"}]}
+    inputs = []
+    for row in _tensors(one)["inputs"]:
+        shape = [max(1, size) for size in row["shape"]]
+        if math.prod(shape) > EXAMPLE_VALUES:
+            return None
+        value: Json = {"BYTES": "Hello", "BOOL": True}.get(row["datatype"], 0)
+        named = {"name": row["name"], "datatype": row["datatype"]}
+        inputs.append({**named, "shape": shape, "data": [value] * math.prod(shape)})
+    return f"/v2/models/{one.name}/infer", {"inputs": inputs}
 
 
 def _skills(one: Published) -> list[Json]:
@@ -220,7 +278,7 @@ def tool(one: Published, place: Place) -> Json:
     return {
         "name": _tool_name(one.name),
         "title": one.name,
-        "description": _description(one),
+        "description": described(one),
         "inputSchema": takes,
         "outputSchema": _object(
             {
@@ -279,7 +337,7 @@ def _tensors(one: Published) -> Json:
 
 
 REGISTRATION = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
-_SERVICES = {CHAT: "OpenAI", TENSORS: "OpenInference"}
+_SERVICES: Mapping[str, str] = {CHAT: "OpenAI", TENSORS: "OpenInference"}
 
 
 def registration(one: Published, place: Place) -> Json:
@@ -290,7 +348,7 @@ def registration(one: Published, place: Place) -> Json:
     return {
         "type": REGISTRATION,
         "name": one.name,
-        "description": _description(one),
+        "description": described(one),
         "image": _image(one.id),
         "services": [
             *(
@@ -374,15 +432,6 @@ def inference_service(one: Published, place: Place) -> Json:
     }
 
 
-class Format(StrEnum):
-    """The exports of one model or workflow, as they are asked for. OpenRouter's is the list of models itself."""
-
-    a2a = "a2a"
-    erc8004 = "erc8004"
-    kserve = "kserve"
-    mcp = "mcp"
-
-
 _EXPORTS: Mapping[Format, Callable[[Published, Place], Json]] = {
     Format.a2a: agent_card,
     Format.erc8004: registration,
@@ -399,11 +448,16 @@ def export(one: Published, place: Place, format: Format) -> Json:
 def _routes(one: Published, place: Place) -> dict[str, str]:
     """The URLs that it is called at, by protocol. Rejected when the gateway has none for it."""
     routes = {CHAT: "/v1/chat/completions", TENSORS: f"/v2/models/{one.name}/infer"}
-    found = {protocol: place.url + path for protocol, path in routes.items() if protocol in one.protocols}
+    found = {str(protocol): place.url + path for protocol, path in routes.items() if protocol in one.protocols}
     if not found:
-        spoken = ", ".join(sorted(one.protocols))
-        raise Rejected(f"{one.name} speaks {spoken}, which no route of this gateway does: there is nothing to export")
+        spoken = protocols.listed(one.protocols)
+        raise Rejected(f"{one.name} speaks {spoken}, and exports are of what takes messages or tensors")
     return found
+
+
+def has_route(one: Published) -> bool:
+    """Whether the gateway has a route for it."""
+    return not one.protocols.isdisjoint((CHAT, TENSORS))
 
 
 def _facts(one: Published, place: Place) -> Json:
@@ -439,7 +493,7 @@ def _plural(meter: Meter) -> str:
     return meter.name.replace("_", " ") + "s" * (meter.scale > 1 and meter not in (Meter.ms, Meter.fuel))
 
 
-def _description(one: Published) -> str:
+def described(one: Published) -> str:
     """What we know of it, and then its owner's own words."""
     tasks = sorted({_words(row["task"]) for row in _capabilities(one)})
     what = f"A workflow of {len(one.document['steps'])} steps" if one.is_workflow else f"A model for {', '.join(tasks)}"

@@ -1,5 +1,6 @@
-"""Request bodies as pydantic models. Pure: nothing here needs a gateway, so a client may import it."""
+"""What a client says, as pydantic models. Pure: nothing here needs a gateway, so a client may import it."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +22,15 @@ class Strict(BaseModel):
     """A body in which an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Format(StrEnum):
+    """The exports of one model or workflow, as they are asked for. OpenRouter's is the list of models itself."""
+
+    a2a = "a2a"
+    erc8004 = "erc8004"
+    kserve = "kserve"
+    mcp = "mcp"
 
 
 class DepositBody(Strict):
