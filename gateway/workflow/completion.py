@@ -108,7 +108,12 @@ class Holds:
                     gateway.metrics.charged(call.billing.model, call.served.provider, draft.receipt)
 
         receipts = tuple(draft for _, draft in (*bonded, *drafts))
-        signed = await charge(gateway.receipt_log, receipts, dues, count)
+        try:
+            signed = await charge(gateway.receipt_log, receipts, dues, count)
+        except BaseException:
+            for weaver, call in guaranteed:  # nothing was written, so no bond paid
+                gateway.guarantees.earn(weaver, call.billing.consumer, call.price)
+            raise
         return signed[len(bonded) :]
 
 

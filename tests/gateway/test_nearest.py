@@ -139,8 +139,8 @@ def test_the_nearest_has_to_fit_the_consumers_limits_too(two: TwoPlaces) -> None
 
 
 @pytest.mark.parametrize("said", ["near", "nearest;from=", "nearest;from=-1", f"nearest;from={'9' * 40}", "1e3", ""])
-def test_a_nearness_that_means_nothing_is_refused(gateway: Running, consumer: Signer, said: str) -> None:
-    refused = gateway.chat(gateway.key(consumer), header_tollway_near=said)
+def test_a_nearness_that_means_nothing_is_refused(two: TwoPlaces, said: str) -> None:
+    refused = two.loom.gateway.chat(two.key, header_tollway_near=said)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "Tollway-Near"), refused.text
     assert "nearest;from=2000" in refused.json()["error"]["message"]
 

@@ -163,7 +163,7 @@ async def test_other_interfaces_are_sold_as_they_are() -> None:
     upstream = TestServer(app)
     await upstream.start_server()
     async with ClientSession() as http:
-        sold = Resold(Upstream(str(upstream.make_url("/")), "theirs", None), http)
+        sold = Resold(Upstream(str(upstream.make_url("")).rstrip("/"), "theirs", None), http)
         async with TestClient(TestServer(application(State(LoadedModels([("mine", sold)]))))) as client:
             for path, body in bodies.items():
                 answer = await client.post(path, json={"model": "mine", **body})

@@ -185,7 +185,6 @@ def needing(size: int | None, said: int | None) -> Model:
         (2**20 + 1, None, 2),
         (2**20, 64, 64),
         (65 * 2**20, 64, 65),  # a claim below the size of its files does not count
-        (2**20, -5, 1),
         (None, 64, 64),
         (None, None, None),
     ],
