@@ -18,7 +18,7 @@ def test_a_call_is_answered_charged_and_signed(world: World, gateway: Running, c
     key = gateway.key(consumer)
     response = gateway.chat(key)
     assert response.status_code == 200, response.text
-    assert response.json() == chat()
+    assert response.json() == {**chat(), "model": "@acme/chat"}
     assert response.headers["tollway-charge"] == str(PRICE)
     [signed] = world.receipts_of(consumer.address)
     assert response.headers["tollway-receipt"] == to_hex(signed.receipt.call_id)

@@ -37,22 +37,21 @@ PLACE = Place("http://gateway:8000")
 OWNER = did(0, MAKER.address)
 TEXTS = st.text(max_size=8)
 DATATYPES = st.sampled_from(["BOOL", "BYTES", "INT64", "FP32"])
-TENSOR = st.fixed_dictionaries(
-    {"name": TEXTS, "datatype": DATATYPES, "shape": st.lists(st.integers(-1, 3), max_size=3)}
-)
+TENSOR_NAMES = TEXTS.filter(lambda name: name != "" and name.isprintable())
+SHAPES = st.lists(st.integers(-1, 3), max_size=3)
+TENSOR = st.fixed_dictionaries({"name": TENSOR_NAMES, "datatype": DATATYPES, "shape": SHAPES})
 CAPABILITY = st.fixed_dictionaries(
     {"task": TEXTS, "skill": TEXTS, "input_modes": st.lists(TEXTS, max_size=2), "output_modes": st.lists(TEXTS)},
     optional={
         "description": TEXTS,
         "languages": st.lists(TEXTS, max_size=2),
-        "context_tokens": st.integers(-1, 10**9),
+        "context_tokens": st.integers(1, 10**9),
         "features": st.lists(st.sampled_from(["tools", "json", "vision"])),
     },
 )
+SIDE = st.lists(TENSOR, max_size=2, unique_by=lambda tensor: tensor["name"])
 TALKING = st.just({"protocol": CHAT})
-TAKING_TENSORS = st.fixed_dictionaries(
-    {"protocol": st.just(TENSORS), "inputs": st.lists(TENSOR, max_size=2), "outputs": st.lists(TENSOR, max_size=2)}
-)
+TAKING_TENSORS = st.fixed_dictionaries({"protocol": st.just(TENSORS), "inputs": SIDE, "outputs": SIDE})
 PRICES = st.none() | st.fixed_dictionaries({meter: st.integers(0, 2**63 - 1) for meter in Meter})
 LABELS, WORDS = st.text("az09-", min_size=1, max_size=8), st.text("az09._-", min_size=1, max_size=8)
 NAMES = st.builds("@{}/{}".format, LABELS, WORDS) | st.builds("@{}/{}@{}".format, LABELS, WORDS, WORDS)
