@@ -220,12 +220,12 @@ def named(body: bytes, said: Any, asked: str) -> bytes:
     if body.count(written) == 1 == body.count(NAME):
         return body.replace(written, MODEL + orjson.dumps(asked))
     try:
-        outer: dict[str, bytes | msgspec.Raw] = {**fields(body)}
+        outer = {**fields(body)}
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NodeFailed("the node's answer is nonsense", "nonsense") from error
     if "model" in outer:
-        outer["model"] = orjson.dumps(asked)
-    return b"{%b}" % b",".join([b"".join((orjson.dumps(name), b":", value)) for name, value in outer.items()])
+        outer["model"] = msgspec.Raw(orjson.dumps(asked))
+    return msgspec.json.encode(outer)
 
 
 _ANSWER = msgspec.json.Decoder(Answer)

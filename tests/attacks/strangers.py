@@ -10,12 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from statistics import median
 
 import httpx
 
 from tests.gateway.world import Running
 
 BUSY_SECONDS = 0.1
+KNOWN_WORK = json.dumps({f"{number:x}": [number] for number in range(40_000)})
+KNOWN_SECONDS = 0.013
+"""The CPU time of decoding that, on the machine that the bounds were measured on, when it does nothing else."""
 """The longest that the event loop may be busy without a pause, whatever strangers do."""
 ATTACKER, OTHER = "127.0.0.2", "127.0.0.3"
 
@@ -110,13 +114,16 @@ class Watched:
 
     statuses: list[int] = field(default_factory=list)
     busy_seconds: float = 0.0
+    slower: float = 1.0
+    """How much slower than the machine on which the bounds were measured."""
 
 
 @contextmanager
 def others_served(gateway: Running) -> Iterator[Watched]:
     """Ask for /health all the time. At the end: every answer was 200, and the loop was never busy for long.
 
-    How busy is CPU time of the loop's own thread between two pauses, so that a busy machine does not count.
+    How busy is CPU time of the loop's own thread between two pauses, so that a busy machine does not count; and on one
+    that is slower, also because others use its caches, as much longer as known work takes there at the end.
     """
     watched, stop = Watched(), threading.Event()
     with httpx.Client(base_url=gateway.url, timeout=20) as http:
@@ -133,6 +140,7 @@ def others_served(gateway: Running) -> Iterator[Watched]:
                 await asyncio.sleep(0.005)
                 now = time.thread_time()
                 watched.busy_seconds, last = max(watched.busy_seconds, now - last), now
+            watched.slower = max(1.0, median(map(_known_work, range(5))) / KNOWN_SECONDS)
 
         loop = gateway.server.servers[0].get_loop()
         measuring = asyncio.run_coroutine_threadsafe(measure(), loop)
@@ -145,4 +153,10 @@ def others_served(gateway: Running) -> Iterator[Watched]:
             asking.join()
             measuring.result(20)
     assert set(watched.statuses) == {200}, watched.statuses
-    assert watched.busy_seconds < BUSY_SECONDS
+    assert watched.busy_seconds < BUSY_SECONDS * watched.slower
+
+
+def _known_work(_: int) -> float:
+    began = time.thread_time()
+    json.loads(KNOWN_WORK)
+    return time.thread_time() - began
