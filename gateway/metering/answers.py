@@ -61,7 +61,7 @@ async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: in
         text = answer.text
         ours = await usage.count(meters.tokenizer, text, meters.most) if text and meters.tokenizer is not None else None
         counted = _tokens(meters, ask, answer.usage, _Delivered(ours, len(text.encode()), None), noted)
-    return _metered(meters, ask, counted, noted, took_ms, len(body)), shown
+    return _metered(meters, ask, counted, noted, took_ms, len(shown)), shown
 
 
 async def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:

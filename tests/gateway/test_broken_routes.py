@@ -19,6 +19,10 @@ from tests.gateway.world import Running, World, code_of
 
 ID = "0x" + "11" * 32
 BROKEN = {
+    "/.well-known/agent-card.json",
+    "/.well-known/x402",
+    "/discovery/resources",
+    "/llms.txt",
     "/v1/balance",
     "/v1/batches",
     "/v1/book",

@@ -32,11 +32,11 @@ class Gateway:
         self.served: list[int] = []
         self.spoilt: dict[int, bytes] = {}
 
-    def get(self, path: str) -> dict[str, Any]:
+    def get(self, path: str, **page: object) -> dict[str, Any]:
         with unit_of_work(self.operator.engine) as session:
             found = batches.with_status(session, self.operator.stage.lane, *Status)
         rows = [{"number": b.number, "status": b.status.value, "header_id": to_hex(b.header.id)} for b in found]
-        return {"data": rows}
+        return {"data": rows, "has_more": False, "before": None}
 
     def file(self, path: str) -> bytes:
         number = int(path.split("/")[3])
@@ -111,7 +111,7 @@ def test_a_file_that_is_not_the_one_on_chain_is_not_kept(
 def test_a_batch_that_the_gateway_hides_is_an_error(
     context: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context.gateway, "get", lambda path: {"data": []})
+    monkeypatch.setattr(context.gateway, "get", lambda path, **page: {"data": [], "has_more": False, "before": None})
     with pytest.raises(Unavailable, match="http://gate does not list"):
         mirror(context, folder)
     assert not folder.exists()
