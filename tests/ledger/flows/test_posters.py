@@ -60,6 +60,8 @@ class Worker(Operator):
         """Sign, review and index, sweep by sweep, until the batch is on chain."""
         for _ in range(20):
             self.now += 3_000
+            self.chain.rpc("evm_increaseTime", 3)
+            self.chain.rpc("evm_mine")
             while self.sign():
                 pass
             self.review()
