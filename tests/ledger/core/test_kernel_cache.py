@@ -28,16 +28,23 @@ def used(page: Path, home: Path, *, frozen: bool) -> tuple[int, int, Path]:
     if frozen and os.geteuid() == 0:  # who may write everywhere, but not to what is mounted to be read
         command = ["unshare", "--mount", "sh", "-c", FROZEN, str(page.parent), *command]
     elif frozen:
-        page.parent.chmod(0o555)
+        _allow(page, 0o555)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NUMBA_"))}
     ended = subprocess.run(
         command, env={**environment, "HOME": str(home), "PYTHONPATH": str(ROOT)},
         cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
-    page.parent.chmod(0o755)
+    _allow(page, 0o755)
     assert ended.returncode == 0, ended.stderr[-2000:]
     hits, misses, where = ended.stdout.split()
     return int(hits), int(misses), Path(where)
+
+
+def _allow(page: Path, mode: int) -> None:
+    """What may be done with a page's folder and its folder of compiled kernels."""
+    for folder in (page.parent, page.parent / "__pycache__"):
+        if folder.exists():
+            folder.chmod(mode)
 
 
 def written(folder: Path) -> Path:
