@@ -16,8 +16,7 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke, models
-from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS, TEXT_ERRORS
-from gateway.api.schemas.openapi import PAID as PAID_WAYS
+from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS, PAYING, TEXT_ERRORS
 from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
 from gateway.call import routing
@@ -58,7 +57,7 @@ PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
-WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAID_WAYS) | {messages.COUNT_PATH: KEY}
+WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAYING) | {messages.COUNT_PATH: KEY}
 """How a request may show who asks, by the path as OpenAPI writes it."""
 
 

@@ -108,7 +108,7 @@ Way = dict[str, list[str]]
 ANYBODY: Way = {}
 ASKED: tuple[Way, ...] = ({"key": []}, {"account": []})
 KEY: tuple[Way, ...] = ({"key": []},)
-PAID: tuple[Way, ...] = ({"key": []}, {"voucher": []}, {"payment": []})
+PAYING: tuple[Way, ...] = ({"key": []}, {"voucher": []}, {"payment": []})
 
 
 def describe(app: FastAPI, routes: Iterable[BaseRoute], ways: Mapping[str, tuple[Way, ...]]) -> None:
