@@ -1,0 +1,39 @@
+// Somebody who follows every link of the console, from the first page on: two pages of each kind, all menu items. Returns
+// the paths that were looked at. A page's screenshot is named by its kind.
+const MOST = 2;
+
+export default async function visit(visitor, { begin = ['/'], leaveOut = [] }) {
+  const { page, url } = visitor;
+  const waiting = [...begin];
+  const seen = new Set(waiting);
+  const kinds = new Map();
+  const visited = [];
+  for (let path; (path = waiting.shift()) !== undefined; ) {
+    const kind = kindOf(path);
+    const times = kinds.get(kind) ?? 0;
+    if (times >= MOST) continue;
+    kinds.set(kind, times + 1);
+    await visitor.go(path);
+    await visitor.settle();
+    await visitor.inspect(times ? '' : kind);
+    visited.push(path);
+    const links = await page.locator('a[href]').evaluateAll((found) => found.map((link) => link.href));
+    for (const link of links) {
+      const { origin, pathname, search } = new URL(link);
+      const next = pathname + search;
+      const left = leaveOut.some((start) => pathname.startsWith(start));
+      if (origin === new URL(url).origin && !seen.has(next) && !left) {
+        seen.add(next);
+        waiting.push(next);
+      }
+    }
+  }
+  return visited;
+}
+
+/** `/models/@acme/chat?x` is of the kind `models-one`: its first part, and whether more follows. */
+function kindOf(path) {
+  const [first, second, ...rest] = new URL(path, 'http://here').pathname.slice(1).split('/');
+  if (!first) return 'overview';
+  return [first, ...(second ? [rest.length && first === 'explorer' ? second : 'one'] : [])].join('-');
+}
