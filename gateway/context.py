@@ -79,6 +79,8 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
+    batch_ms: int
+    """How old a lane's oldest receipt is when its batch is due."""
     parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ

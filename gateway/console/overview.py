@@ -25,7 +25,7 @@ from gateway.workflow import plan as planning
 from ledger.core.catalog.bids import Role
 from ledger.core.pricing.eligibility import TIERS
 from ledger.core.values.ids import Address, to_hex
-from ledger.store.settlement import batches
+from ledger.store.settlement import batches, challenges
 from ledger.store.settlement.batches import Batch, Published
 
 CONSUMERS: Final = "consumers"
@@ -33,7 +33,7 @@ OTHERS: Final = "others"
 PARTIES: Final = 12
 """Payees with a block of their own; the others have one together."""
 SUMS_READ: Final = 500
-"""Sums by payee and role that are read: the largest. What the others were paid is what is left of the total."""
+"""Sums by payee and role that are drawn: the largest."""
 NEWEST: Final = 8
 """Batches listed."""
 KEPT_SECONDS: Final = 5.0
@@ -59,6 +59,8 @@ class Network:
     chosen: Published
     paid: Mapping[tuple[Address, Role], int]
     newest: tuple[Batch, ...]
+    questions: int
+    """Challenges that wait for an answer."""
 
 
 class Overview:
@@ -103,6 +105,7 @@ def _network(session: Session, gateway: Gateway, now: int, period: Period) -> Ne
         batches.published_since(session, gateway.lane, since),
         batches.paid_since(session, gateway.lane, since, SUMS_READ),
         tuple(batches.newest(session, gateway.lane, None, NEWEST)),
+        len(challenges.unanswered(session, gateway.lane)),
     )
 
 
@@ -113,7 +116,7 @@ def _shown(gateway: Gateway, network: Network, period: Period) -> dict[str, Any]
     tier_of = {one.provider: one.tier for entry in models for one in entry.candidates if one.health.usable}
     tiers = Counter(tier_of.values())
     refused, stake = gateway.refusal(), gateway.lane_state.at_stake
-    rows = flows(network)
+    rows = flows(network.paid)
     return {
         "period": period.value,
         "network": network,
@@ -131,16 +134,14 @@ def _shown(gateway: Gateway, network: Network, period: Period) -> dict[str, Any]
     }
 
 
-def flows(network: Network) -> list[tuple[str, str, int]]:
-    """Role, payee and atoms, the largest first; payees without a block of their own are `others`. They sum to what the
-    batches charged, but for what is left when not all sums were read.
-    """
+def flows(paid: Mapping[tuple[Address, Role], int]) -> list[tuple[str, str, int]]:
+    """Role, payee and atoms, the largest first; payees without a block of their own are `others`."""
     by_payee: Counter[str] = Counter()
-    for (payee, _), amount in network.paid.items():
+    for (payee, _), amount in paid.items():
         by_payee[to_hex(payee)] += amount
     block = drawing.largest(by_payee, PARTIES, OTHERS)
     found: Counter[tuple[str, str]] = Counter()
-    for (payee, role), amount in network.paid.items():
+    for (payee, role), amount in paid.items():
         found[role.name, block[to_hex(payee)]] += amount
     return [(role, payee, amount) for (role, payee), amount in sorted(found.items(), key=lambda row: (-row[1], row[0]))]
 

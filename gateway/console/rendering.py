@@ -1,10 +1,10 @@
 """Pages from templates. Whatever strangers wrote is text there: every value is escaped, and only https is a link."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -42,18 +42,18 @@ LONGEST: Final = 300
 class Page(APIRoute):
     """A route whose errors are pages too, and whose answers have the headers that keep a page's reader safe."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, whose refusals are shown to a person."""
         handle = super().get_route_handler()
 
         async def safe(request: Request) -> Response:
+            gateway: Gateway | None = getattr(request.app.state, "gateway", None)
             try:
                 return await handle(request)
             except TollwayError as error:
-                refused = refusal(error)
+                refused = await gateway.explain(error) if gateway is not None else refusal(error)
             except RequestValidationError as error:
                 refused = Refusal(422, "invalid_request", str(error.errors()[0]["msg"]))
-            gateway: Gateway | None = getattr(request.app.state, "gateway", None)
             body = render("error.html", gateway, section="", refused=refused)
             return page(body, status=refused.status)
 
@@ -103,6 +103,11 @@ def clipped(text: object, most: int = LONGEST) -> str:
     return said if len(said) <= most else said[: most - 1] + "…"
 
 
+def path(name: str) -> str:
+    """A name as the part of a URL that a page's own path ends with."""
+    return quote(name, safe="/@")
+
+
 def linked(text: object) -> Markup:
     """A URL by a stranger as a link if it is https, else as text."""
     said = clipped(text)
@@ -134,6 +139,7 @@ def _environment() -> Environment:
         "grouped": grouped,
         "clipped": clipped,
         "linked": linked,
+        "path": path,
     }
     found.globals["asset"] = assets.url
     return found

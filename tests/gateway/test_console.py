@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import html
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 
-from tests.gateway.world import Running
+from ledger.core.catalog.bids import Role
+from ledger.core.values.ids import cid, did, to_hex
+from ledger.core.values.typed_data import Signer
+from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches
+from tests.gateway.nodes import Node
+from tests.gateway.test_private_grid import LANE, work
+from tests.gateway.test_who_pays import eventually
+from tests.gateway.workflows import LAST, Loom, inferring
+from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_model, a_signer
 
-PAGES = ("/",)
+OWN = ("/activity", "/keys", "/money", "/operator")
+PAGES = ("/", "/models", "/models?all=true", "/models/@acme/chat", "/capsules", "/explorer", *OWN)
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -22,13 +39,16 @@ POLICY = {
 }
 LOADED = re.compile(r"""(?:src|href|action|data|poster|srcset)\s*=\s*["']?([^"'\s>]+)""")
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+EVIL = """"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;{{7*7}}"""
+TYPED_EVIL = "<b>{{7*7}}</b>"
 
 
 def shown(gateway: Running, path: str, status: int = 200) -> str:
-    """A page's text."""
+    """A page's text. The headers of a page are its reader's safety, whatever it says."""
     response = gateway.http.get(path, headers={"accept": "text/html"})
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert policy(response)["script-src"] == "'self'"
     return response.text
 
 
@@ -36,6 +56,20 @@ def policy(response: httpx.Response) -> dict[str, str]:
     """The directives of a page's Content-Security-Policy."""
     said = response.headers["content-security-policy"].split("; ")
     return {name: value for name, _, value in (one.partition(" ") for one in said)}
+
+
+def row_of(text: str, what: str) -> str:
+    """The row of a table that says something."""
+    return next(row for row in re.findall(r"<tr>.*?</tr>", text, re.DOTALL) if what in row)
+
+
+@pytest.fixture
+def charged(world: World, gateway: Running, consumer: Signer) -> str:
+    """The receipt of a call, in no batch yet."""
+    world.deposit(consumer.address, 10**9)
+    called = gateway.chat(gateway.key(consumer))
+    assert called.status_code == 200, called.text
+    return str(called.headers["tollway-receipt"])
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -47,7 +81,26 @@ def test_a_page_is_served_whole_by_this_gateway_under_a_strict_policy(path: str,
     assert not INLINE.search(response.text)
     loaded = LOADED.findall(response.text)
     assert [url for url in loaded if not re.match(r"[/#](?!/)", url)] == []
-    assert re.search(r"<h1>.+</h1>", response.text)
+    assert re.search(r"<h1[ >].+</h1>", response.text)
+    assert len(response.content) < 60_000
+
+
+def test_every_link_and_file_of_a_page_is_there(gateway: Running) -> None:
+    urls = {html.unescape(url) for path in PAGES for url in LOADED.findall(shown(gateway, path))}
+    asked = {url.partition("#")[0] for url in urls} - {""}
+    missing = {url: gateway.http.get(url).status_code for url in asked}
+    assert {url: status for url, status in missing.items() if status != 200} == {"/explorer/receipts": 422}
+
+
+def test_a_form_has_labels_and_a_key_is_in_no_address(gateway: Running) -> None:
+    for path in PAGES:
+        text = shown(gateway, path)
+        for field in re.findall(r"<(?:input|select)[^>]*>", text):
+            before = text[: text.index(field)]
+            labelled = before.rfind("<label>") > before.rfind("</label>") or "aria-label=" in field
+            assert labelled, (path, field)
+    for path in OWN:
+        assert not re.search(r"<input[^>]*\bname=", shown(gateway, path)), "a form that is sent has its fields' names"
 
 
 def test_the_first_page_with_all_it_loads_is_under_200_kb(gateway: Running) -> None:
@@ -74,6 +127,15 @@ def test_no_other_file_is_sent(name: str, gateway: Running) -> None:
     assert gateway.http.get(f"/static/{name}").status_code == 404
 
 
+def test_json_routes_are_what_they_were(gateway: Running) -> None:
+    assert gateway.http.get("/v1/models", headers={"accept": "text/html"}).json()["data"][0]["id"] == "@acme/chat"
+    refused = gateway.http.get("/none")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "no_such_route")
+
+
+# The overview.
+
+
 def test_the_overview_of_a_young_network_says_what_there_is_and_what_comes(gateway: Running) -> None:
     text = shown(gateway, "/")
     assert re.search(r"<dt>Models</dt><dd><a href=\"/models\">1</a>", text)
@@ -81,7 +143,313 @@ def test_the_overview_of_a_young_network_says_what_there_is_and_what_comes(gatew
     assert "There is no batch yet" in text
 
 
+def test_the_overview_draws_what_public_batches_paid_and_names_no_consumer(
+    world: World, gateway: Running, consumer: Signer, charged: str
+) -> None:
+    assert "No public batch" in shown(gateway, "/?of=day")
+    gateway.app.api_routes.state.overview._kept.clear()
+    work(world)
+    text = shown(gateway, "/?of=hour")
+    (batch,) = gateway.http.get("/v1/batches").json()["data"]
+    assert f'title="{batch["total"]} atoms"' in text
+    with unit_of_work(world.engine) as session:
+        paid = batches.earned(session, world.lane, batch["number"])
+    for (payee, role), amount in paid.items():
+        assert re.search(rf'<td>{role.name}</td><td><span class="mono" title="{to_hex(payee)}">', text)
+        assert f'title="{amount} atoms"' in text
+    assert text.count('<path class="band') == 2 * len(paid)
+    assert to_hex(consumer.address) not in text
+    assert f'<a href="/explorer/{batch["number"]}">' in text
+
+
+def test_a_lane_of_a_chain_shows_its_bond_and_what_is_at_stake(chain: World) -> None:
+    text = shown(chain.gateway(), "/")
+    assert re.search(r"<dt>Bond</dt><dd><span title=\"1000000000000 atoms\">1000 AIC</span>", text)
+    assert "0 % of what the bond covers is at stake" in text
+
+
 def test_an_unknown_period_is_refused_on_a_page(gateway: Running) -> None:
     response = gateway.http.get("/?of=century")
     assert (response.status_code, policy(response)) == (422, POLICY)
     assert "Not possible" in response.text
+
+
+# Models and capsules.
+
+
+def test_models_are_found_by_words_task_tier_and_price(world: World, gateway: Running, node: Node) -> None:
+    world.a_model_at(node.url, "@acme/dear", {"call": "5000000000"}, description="Knows Latin.")
+    eventually(lambda: "@acme/dear" in shown(gateway, "/models"))
+
+    def found(query: str) -> set[str]:
+        return set(re.findall(r'href="/models/(@[^"]+)"', shown(gateway, f"/models?{query}")))
+
+    both = {"@acme/chat", "@acme/dear"}
+    assert found("") == found("task=text-generation&tier=center") == both
+    assert found("q=LATIN") == found("q=dear") == {"@acme/dear"}
+    assert found("price=1") == {"@acme/chat"}
+    assert found("tier=edge") == found("task=none") == found("offset=50") == set()
+    text = shown(gateway, "/models?sort=price")
+    assert text.index("/models/@acme/chat") < text.index("/models/@acme/dear")
+    assert "such as 0.001" in shown(gateway, "/models?price=cheap", 400)
+
+
+def test_a_model_that_nobody_serves_is_listed_with_the_reason_when_asked_for(world: World, gateway: Running) -> None:
+    world.publish(a_model("@acme/idle"))
+    eventually(lambda: "@acme/idle" in shown(gateway, "/models?all=true"))
+    assert "@acme/idle" not in shown(gateway, "/models")
+    assert "nobody bids" in shown(gateway, "/models?all=true")
+    assert "It cannot be called now" in shown(gateway, "/models/@acme/idle")
+
+
+def test_a_models_page_has_its_price_lines_providers_and_lineage(world: World, gateway: Running, node: Node) -> None:
+    base = world.publish(a_model("@acme/base"))
+    child = {"id": cid(base), "relation": "finetune", "terms": {"royalty_ppm": 50_000, "floor": {}}}
+    tuned = world.publish(a_model("@acme/tuned", lineage=[child]))
+    world.bid(tuned, Role.oem, MAKER.address, 10_000)
+    world.serve(tuned, node.url, {"call": "100"})
+    eventually(lambda: '<span class="state good">ready</span>' in shown(gateway, "/models/@acme/chat"))
+    text = shown(gateway, "/models/@acme/chat")
+    price = gateway.http.get("/v1/models/@acme/chat").json()["pricing"]["call"]
+    assert re.search(rf'<td>a call</td><td class="number"><span title="{price} atoms">', text)
+    assert re.search(rf'<td>maker</td><td><span class="mono" title="{to_hex(MAKER.address)}">.*?10%', text)
+    assert to_hex(PROVIDER.address) in text
+    eventually(lambda: shown(gateway, "/models/@acme/tuned"))
+    text = shown(gateway, "/models/@acme/tuned")
+    assert re.search(r'<th scope="row"><a href="/models/@acme/base">@acme/base</a></th><td>finetune</td>', text)
+    assert 'href="/models/@acme/tuned"' in shown(gateway, "/models/@acme/base"), "a parent's page leads to its child"
+
+
+def test_an_unknown_model_is_not_found_on_a_page_that_names_the_nearest(gateway: Running) -> None:
+    assert "the nearest are @acme/chat" in shown(gateway, "/models/@acme/chap", 404)
+    assert "@acme/chat" in shown(gateway, f"/models/{cid(gateway.gateway.catalog.find('@acme/chat').id)}")
+
+
+def a_flow(loom: Loom) -> str:
+    """A capsule of a classifier and a chat model that is asked only sometimes, with a fallback; its page's path."""
+    feeling, talk = loom.classifier("feeling", inferring("joy")), loom.talker("talk")
+    messages = {"messages": [{"role": "user", "content": "{" + LAST + "}"}]}
+    first = {"id": "feel", "uses": {"model": cid(feeling)}, "input": {"text": LAST}}
+    when = {"when": "$steps.feel.output.label == 'joy'", "on_error": "fallback", "fallback": "again"}
+    reply = {"id": "reply", "uses": {"model": cid(talk)}, "input": messages, "max_price": "20000", **when}
+    again = {"id": "again", "uses": {"model": cid(talk)}, "input": messages}
+    loom.capsule(first, reply, again, output="$steps.reply.output", description="Feels, then talks.")
+    return "/capsules/@wanda/flow"
+
+
+def test_a_capsules_page_draws_its_steps_in_their_order(loom: Loom) -> None:
+    path = a_flow(loom)
+    text = shown(loom.gateway, path)
+    at = {name: int(x) for x, name in re.findall(r'<text x="(\d+)" y="\d+">(feel|reply|again)</text>', text)}
+    assert at["feel"] < at["reply"] < at["again"]
+    assert re.search(r'<path class="graph-edge fallback"[^>]*><title>reply to again', text)
+    assert "$steps.feel.output.label == &#39;joy&#39;" in text
+    assert re.search(r'<a href="/models/@acme/talk"', text)
+    assert '<a class="mono" href="/capsules/@wanda/flow">' in shown(loom.gateway, "/capsules")
+    assert loom.gateway.http.get("/models/@wanda/flow").headers["location"] == path
+    assert not INLINE.search(text)
+
+
+def snippets_of(gateway: Running, path: str) -> dict[str, str]:
+    """The programs on a page, by language."""
+    found = re.findall(r'<pre tabindex="0" aria-label="(\w+)"><code>(.*?)</code></pre>', shown(gateway, path), re.DOTALL)
+    return {language: html.unescape(code) for language, code in found}
+
+
+@pytest.mark.parametrize(
+    ("language", "command"),
+    [("Python", [sys.executable, "-c"]), ("JavaScript", ["node", "--input-type=module", "-e"]), ("curl", ["sh", "-c"])],
+)
+def test_code_on_a_models_page_runs_as_it_stands(
+    language: str, command: list[str], world: World, gateway: Running, consumer: Signer
+) -> None:
+    tools = Path(sys.executable).parent
+    if language == "curl" and shutil.which("curl") is None:
+        pytest.skip("there is no curl here")
+    world.deposit(consumer.address, 10**9)
+    code = snippets_of(gateway, "/models/@acme/chat")[language]
+    environment = os.environ | {"TOLLWAY_KEY": gateway.key(consumer), "PATH": f"{tools}:{os.environ['PATH']}"}
+    ran = subprocess.run([*command, code], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert "hello" in ran.stdout.lower(), ran.stdout
+    (receipt,) = world.receipts_of(consumer.address)
+    assert receipt.receipt.charge > 0
+
+
+def test_code_for_tensors_calls_the_protocol_that_the_model_speaks(loom: Loom) -> None:
+    loom.classifier("feeling", inferring("joy"))
+    eventually(lambda: shown(loom.gateway, "/models/@acme/feeling"))
+    code = snippets_of(loom.gateway, "/models/@acme/feeling")
+    assert all(f"{loom.gateway.url}/v2/models/@acme/feeling/infer" in one for one in code.values())
+    compile(code["Python"], "page", "exec")
+
+
+# The explorer.
+
+
+def test_a_batch_and_its_receipts_are_shown_once_they_are_public(
+    world: World, gateway: Running, consumer: Signer, charged: str
+) -> None:
+    assert "there is no receipt" in html.unescape(shown(gateway, f"/explorer/receipts/{charged}", 404))
+    work(world)
+    batch = gateway.http.get("/v1/batches/1").json()
+    text = shown(gateway, "/explorer/1")
+    for root in ("receipts_root", "payout_root", "debit_root", "lines_root", "gateways_root", "data_ref"):
+        assert batch["header"][root] in text
+    assert 'href="/v1/batches/1/file"' in text
+    assert f'href="/explorer/receipts/{to_hex(gateway.gateway.signer.address)}-1"' in text
+    assert to_hex(consumer.address) not in text
+    assert '<a href="/explorer/1">1</a>' in shown(gateway, "/explorer")
+    text = shown(gateway, f"/explorer/receipts/{charged}")
+    public = gateway.http.get(f"/v1/receipts/{charged}").json()
+    assert public["signature"] in text
+    assert public["digest"] in text
+    assert '<a href="/models/@acme/chat">@acme/chat</a>' in text
+    assert f'data-receipt="{public["id"]}" data-batch="1"' in text
+    assert '<a href="/explorer/1">1</a>' in text
+    assert "salt" not in text
+
+
+def test_the_page_of_a_receipt_alone_may_ask_other_hosts(world: World, gateway: Running, charged: str) -> None:
+    work(world)
+    response = gateway.http.get(f"/explorer/receipts/{charged}")
+    wider = {"connect-src": "'self' https: http://127.0.0.1:* http://localhost:*"}
+    assert policy(response) == POLICY | wider
+    assert policy(gateway.http.get("/explorer/1")) == POLICY
+
+
+def test_a_receipt_is_looked_up_by_its_id(world: World, gateway: Running, charged: str) -> None:
+    work(world)
+    found = gateway.http.get("/explorer/receipts", params={"id": f" {charged} "})
+    assert (found.status_code, found.headers["location"]) == (303, f"/explorer/receipts/{charged}")
+
+
+def test_a_batch_that_is_not_public_shows_no_payees(world: World, gateway: Running, charged: str) -> None:
+    from ledger.flows import batches as batching
+    from ledger.flows import postings as posting
+    from ledger.store.chain import parties
+
+    with unit_of_work(world.engine) as session:
+        for one in posting.due(session, world.lane):
+            posting.post_chunk(session, world.lane, one, 10_000, 1)
+    with unit_of_work(world.engine) as session:
+        parties.assign(session, world.lane, batching.missing_payees(session, world.lane))
+        batching.close(session, LANE, 1, 1)
+    text = shown(gateway, "/explorer/1")
+    assert "once the batch is on its way" in text
+    assert to_hex(PROVIDER.address) not in text
+    assert "/file" not in text
+
+
+@pytest.mark.parametrize("path", ["/explorer/7", "/explorer/receipts/0x00", "/models/@no/model", "/capsules/@no/flow"])
+def test_what_is_not_there_is_not_found_on_a_page(path: str, gateway: Running) -> None:
+    assert "<h1>Not found</h1>" in shown(gateway, path, 404)
+
+
+# What strangers write.
+
+
+def test_whatever_strangers_wrote_is_text(world: World, gateway: Running, node: Node) -> None:
+    capability = {"task": TYPED_EVIL, "skill": EVIL, "languages": [EVIL], "description": EVIL}
+    modes = {"input_modes": ["text/plain"], "output_modes": ["text/plain"]}
+    said = {"description": EVIL, "license": EVIL, "capabilities": [capability | modes]}
+    world.a_model_at(node.url, "@acme/evil", **said)
+    eventually(lambda: shown(gateway, "/models/@acme/evil"))
+    for path in ("/models", "/models?all=true", f"/models?q={quote(EVIL)}&task={quote(EVIL)}", "/models/@acme/evil"):
+        check_harmless(shown(gateway, path), path)
+    text = shown(gateway, "/models/@acme/evil")
+    assert html.escape(EVIL) in text.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
+    assert "{{7*7}}" in text
+    for path in (f"/models/{quote(EVIL, safe='')}", f"/capsules/{quote(EVIL, safe='')}", f"/?of={quote(EVIL)}"):
+        response = gateway.http.get(path)
+        assert 400 <= response.status_code < 500
+        check_harmless(response.text, path)
+    for path in ("/explorer/", "/explorer/receipts/"):
+        check_harmless(gateway.http.get(path + quote(EVIL, safe="")).text, path)
+
+
+def test_what_a_weaver_wrote_is_text(loom: Loom) -> None:
+    feeling = loom.classifier("feeling", inferring("joy"))
+    when = {"when": "$.messages[-1].content == '<script>alert(1)</script>'"}
+    step = {"id": "feel", "uses": {"model": cid(feeling)}, "input": {"text": LAST}, "on_error": "skip", **when}
+    loom.capsule(step, output="$steps.feel.output", description=EVIL, license=EVIL)
+    for path in ("/capsules", "/capsules/@wanda/flow"):
+        check_harmless(shown(loom.gateway, path), path)
+
+
+def check_harmless(text: str, where: str) -> None:
+    """A page has no element, attribute or template of a stranger."""
+    assert "<script>" not in text, where
+    assert "<img src=x" not in text, where
+    assert "<b>" not in text, where
+    assert not INLINE.search(re.sub(r"<(pre|code)\b.*?</\1>", "", html_tags(text), flags=re.DOTALL)), where
+    assert "49" not in re.findall(r"&lt;b&gt;(.*?)&lt;", text), where
+
+
+def html_tags(text: str) -> str:
+    """The tags of a page, without the texts between them."""
+    return "".join(re.findall(r"<[a-zA-Z/!][^>]*>", text))
+
+
+@pytest.mark.parametrize(
+    ("license", "is_link"),
+    [
+        ("https://example.org/license?a=1&b=2", True),
+        ("javascript:alert(1)", False),
+        ("http://example.org/", False),
+        ("https://user@example.org/", False),
+        ("https://", False),
+        ("Apache-2.0", False),
+    ],
+)
+def test_only_https_is_a_link(license: str, is_link: bool, world: World, gateway: Running, node: Node) -> None:
+    world.a_model_at(node.url, "@acme/licensed", license=license)
+    eventually(lambda: shown(gateway, "/models/@acme/licensed"))
+    text, escaped = shown(gateway, "/models/@acme/licensed"), html.escape(license)
+    assert (f'<a href="{escaped}" rel="noopener noreferrer nofollow">{escaped}</a>' in text) is is_link
+    assert f"<dd>{escaped}</dd>" in text or is_link
+
+
+def test_what_is_offered_in_a_realm_is_on_no_page_but_for_an_id_that_its_child_names(
+    world: World, gateway: Running, consumer: Signer, node: Node
+) -> None:
+    owner = a_signer("a realm's owner")
+    realm = world.realm(owner, PROVIDER, consumer)
+    secret = world.publish(a_model("@hidden/secret", owner=did(0, owner.address)))
+    world.bid(secret, Role.maker, owner.address, 100_000)
+    world.serve(secret, node.url, realm=realm)
+    child = {"id": cid(secret), "relation": "finetune", "terms": {"royalty_ppm": 0, "floor": {}}}
+    world.publish(a_model("@acme/tuned", lineage=[child]))
+    eventually(lambda: "@acme/tuned" in shown(gateway, "/models?all=true"))
+    world.deposit(consumer.address, 10**9)
+    key = {"Authorization": f"Bearer {gateway.key(consumer)}", "Tollway-Realm": realm}
+    assert gateway.http.get("/v1/models/@hidden/secret", headers=key).status_code == 200, "it is there for members"
+    for path in ("/", "/models?all=true", "/models?all=true&q=hidden", "/models/@acme/tuned"):
+        assert "hidden/" not in gateway.http.get(path, headers=key).text
+    assert cid(secret) in shown(gateway, "/models/@acme/tuned")
+    for name in ("@hidden/secret", cid(secret)):
+        assert gateway.http.get(f"/models/{name}", headers=key).status_code == 404
+
+
+# One's own.
+
+
+def test_alarms_are_for_the_operator_alone(world: World, gateway: Running, consumer: Signer) -> None:
+    with unit_of_work(world.engine) as session:
+        alarms.sound(session, world.lane, alarms.Alarm("L1", "custody differs", "available:0x01"), 1)
+    world.deposit(consumer.address, 10**6)
+    for headers, status in (({}, 401), ({"Authorization": f"Bearer {gateway.key(consumer, rights=['manage'])}"}, 403)):
+        refused = gateway.http.get("/v1/alarms", headers=headers)
+        assert refused.status_code == status
+        assert "available:" not in refused.text
+    told = gateway.of(OPERATOR).get("/v1/alarms").json()
+    found = [{name: alarm[name] for name in ("name", "message", "account")} for alarm in told["data"]]
+    assert {"name": "L1", "message": "custody differs", "account": "available:0x01"} in found
+    assert "custody differs" not in shown(gateway, "/operator")
+
+
+def test_what_waits_too_long_is_among_the_operators_alarms(world: World, gateway: Running, charged: str) -> None:
+    told = gateway.of(OPERATOR).get("/v1/alarms").json()
+    assert told["data"] == []
+    assert told["unposted_ms"] > 0
+    assert [row["gateway"] for row in told["gateways"]] == [to_hex(gateway.gateway.signer.address)]
