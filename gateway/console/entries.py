@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from sqlmodel import Session
 from starlette.responses import Response
 
@@ -24,7 +23,7 @@ from ledger.core.catalog.lineage import MAX_ANCESTORS, Royalty
 from ledger.core.pricing import eligibility
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Digest, cid, to_hex
-from ledger.core.values.meters import Meter, Rates, distinct
+from ledger.core.values.meters import METERS, Meter, Rates, distinct
 
 CHILDREN: Final = 12
 """Children of a model that its page draws."""
@@ -76,7 +75,7 @@ class Graph(NamedTuple):
 
 
 class Ancestor(NamedTuple):
-    """A parent of a model with the terms that were frozen: its name, its page if there is one, how it was made of it."""
+    """A parent of a model: its name, its page if there is one, how it was used, and the terms that were frozen."""
 
     name: str
     href: str
@@ -117,7 +116,7 @@ async def show_capsule(name: str, request: Request, gateway: Here) -> Response:
 
 def href_of(entry: Entry) -> str:
     """Where an entry's page is."""
-    return f"/{'capsules' if isinstance(entry, CapsuleEntry) else 'models'}/{quote(entry.name, safe='/@')}"
+    return f"/{'capsules' if isinstance(entry, CapsuleEntry) else 'models'}/{rendering.path(entry.name)}"
 
 
 def _shared(gateway: Gateway, entry: Entry, host: str) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def _lines(lines: Sequence[Line]) -> list[tuple[Role, str, int, list[tuple[str, 
 
 def asked(asks: Rates) -> list[tuple[str, Atoms]]:
     """Asks with what each is for."""
-    return [(UNITS[Meter(meter)], ask) for meter, ask in asks if ask]
+    return [(UNITS[METERS[meter]], ask) for meter, ask in asks if ask]
 
 
 def _parents(catalog: Catalog, entry: ModelEntry) -> list[Ancestor]:

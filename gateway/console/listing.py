@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Query
@@ -59,7 +59,7 @@ router = APIRouter(route_class=Page, include_in_schema=False)
 
 
 @router.get("/models")
-async def list_models(
+async def list_models(  # noqa: PLR0913
     gateway: Here,
     q: Words = "",
     task: Words = "",
@@ -150,7 +150,7 @@ def price_of(text: str, currency: Currency) -> Atoms | None:
         value = Decimal(text).scaleb(currency.decimals)
         if value.is_finite() and 0 <= value <= MAX_ATOMS:
             return int(value)
-    except (InvalidOperation, ValueError):
+    except ArithmeticError:
         pass
     raise Refusal(400, "invalid_request", f"a price is an amount of {currency.symbol} such as 0.001", param="price")
 

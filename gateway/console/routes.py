@@ -4,9 +4,9 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from gateway.console import assets, entries, listing, overview
+from gateway.console import assets, entries, explorer, listing, overview, own
 
-MODULES: Final = (assets, overview, listing, entries)
+MODULES: Final = (assets, overview, listing, entries, explorer, own)
 SECTIONS: Final = frozenset(("", "models", "capsules", "explorer", "activity", "keys", "money", "operator"))
 """Where paths of pages begin. Files are sent from memory, and are not among them."""
 

@@ -5,10 +5,10 @@ in TOLLWAY_KEY. What an owner wrote in it is a literal of its language.
 import json
 import shlex
 from typing import NamedTuple
-from urllib.parse import quote
 
 from gateway.catalog import exports
 from gateway.catalog.exports import Published
+from gateway.console import rendering
 from ledger.core.values.documents import Json
 
 PYTHON_CHAT = """\
@@ -43,7 +43,7 @@ const answer = await fetch({url}, {{
   }},
   body: JSON.stringify({body}),
 }});
-console.log(await answer.json());
+console.log(JSON.stringify(await answer.json(), null, 2));
 """
 SHELL = """\
 curl {url} \\
@@ -78,7 +78,7 @@ def _python(path: str, body: Json, base: str) -> str:
 
 
 def _url(base: str, path: str) -> str:
-    return base + quote(path, safe="/@")
+    return base + rendering.path(path)
 
 
 def _literal(value: Json) -> str:
