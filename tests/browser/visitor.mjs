@@ -63,6 +63,11 @@ export class Visitor {
     const wide = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (wide > 0) this.note(`is ${wide} pixels wider than a telephone of ${NARROW.width}`);
     await this.page.setViewportSize(WIDE);
+    await this.shoot(name);
+  }
+
+  /** A screenshot by this name, if any are wanted. */
+  async shoot(name) {
     if (name && this.images) {
       mkdirSync(this.images, { recursive: true });
       await this.page.screenshot({ path: join(this.images, `${name}.png`), fullPage: true });

@@ -22,7 +22,9 @@ export default async function visit(visitor, { receipt, rpc, dead, other }) {
   for (const details of await page.locator('#verify details').all()) await details.locator('summary').click();
   found.inputs = Object.fromEntries(await page.locator('#verify dt').evaluateAll((rows) =>
     rows.map((row) => [row.textContent, row.nextElementSibling.textContent])));
-  await visitor.inspect('receipt');
+  await visitor.inspect();
+  for (const details of await page.locator('#verify details').all()) await details.locator('summary').click();
+  await visitor.shoot('receipt');
   found.alone = await pressed('', named);
   found.elsewhere = await pressed(rpc, other);
   const before = visitor.findings.length;

@@ -180,7 +180,7 @@ export function subcalls(receipt, file) {
     const sub = file.signed[at].receipt;
     if (!equal(sub.parent, receipt.callId) || !equal(sub.gateway, receipt.gateway)) break;
     total += sub.price;
-    inputs.unshift([receiptId(sub), `${sub.price} atoms`]);
+    inputs.unshift(['sub-call', `${receiptId(sub)}: ${sub.price} atoms`]);
     at -= 1 + Number(sub.subcalls);
   }
   const ok = at === stop && total === receipt.subcallTotal;
