@@ -17,14 +17,14 @@ const day = (row) => new Date(row.ended_at).toISOString().slice(0, 10);
 const receipt = (row) => element("a", { href: `/explorer/receipts/${encodeURIComponent(row.id)}` }, `${row.seq}`);
 
 const COLUMNS = [
-  ["Ended", (row) => moment(row.ended_at)],
+  ["Ended", (row) => moment(row.ended_at), "time"],
   ["Model", (row) => model(row) + (row.parent === NOTHING ? "" : " (a step)")],
   ["Tokens in", (row) => `${input(row)}`, "number"],
   ["Tokens out", (row) => `${output(row)}`, "number"],
   ["Charged", (row) => amount(row.charge), "number"],
   ["Took", (row) => (took(row) === null ? "" : `${took(row)} ms`), "number"],
   ["Tokens a second", (row) => (took(row) > 0 && output(row) ? (output(row) * 1000 / took(row)).toFixed(1) : ""), "number"],
-  ["Provider", (row) => short(row.noted.provider)],
+  ["Provider", (row) => short(row.noted.provider), "address"],
   ["Key", (row) => by(row)],
   ["End", (row) => row.end.replaceAll("_", " ")],
   ["Receipt", receipt],
