@@ -55,7 +55,11 @@ function plot(title, found) {
     return element("meter", { min: 0, max: 1, value: share, ariaLabel: `${Math.round(share * 100)} % of the largest` });
   };
   const shown = element("table");
-  const columns = [[title, ([name]) => name || "–"], ["Charged", ([, spent]) => amount(spent), "number"], ["", ([, spent]) => bar(spent)]];
+  const columns = [
+    [title, ([name]) => name || "–"],
+    ["Charged", ([, spent]) => amount(spent), "number"],
+    ["Beside the largest", ([, spent]) => bar(spent)],
+  ];
   table(shown, columns, found.slice(0, 31), "nothing");
   const frame = element("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel: `Charged by ${title.toLowerCase()}` }, shown);
   return element("section", {}, element("h2", {}, `By ${title.toLowerCase()}`), frame);
