@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from gateway.console import overview
 from gateway.console.assets import FOLDER
 from gateway.console.rendering import amount
 from ledger.core.catalog.bids import Role
 from ledger.core.values.atoms import AIC
+from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.flows import batches as batching
@@ -199,6 +202,25 @@ def test_a_lane_of_a_chain_shows_its_bond_and_what_is_at_stake(chain: World) -> 
     text = shown(chain.gateway(), "/")
     assert re.search(r"<dt>Bond</dt><dd><span title=\"1000000000000 atoms\">1000 AIC</span>", text)
     assert "0 % of what the bond covers is at stake" in text
+
+
+def test_the_network_is_read_once_for_all_who_ask_and_a_failure_is_not_kept(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = overview._network, list[int]()
+
+    def reading(*arguments: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise Unavailable("the database cannot be used now; try again")
+        return read(*arguments)
+
+    monkeypatch.setattr(overview, "_network", reading)
+    monkeypatch.setattr(overview, "KEPT_SECONDS", 3600.0)
+    assert "cannot be used now" in shown(gateway, "/", 503)
+    with ThreadPoolExecutor(8) as readers:
+        pages = list(readers.map(lambda _: gateway.http.get("/").status_code, range(16)))
+    assert (pages, len(asked)) == ([200] * 16, 2)
 
 
 def test_an_unknown_period_is_refused_on_a_page(gateway: Running) -> None:
