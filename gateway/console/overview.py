@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from time import monotonic
 from typing import Annotated, Any, Final
 
@@ -64,21 +65,24 @@ class Network:
 
 
 class Overview:
-    """What the first page shows, read at most once in KEPT_SECONDS for each period, by one reader at a time."""
+    """What the first page shows, read at most once in KEPT_SECONDS for each period: who asks while it is read waits for
+    the same reading. A failure is not kept.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[Period, tuple[float, Network]] = {}
-        self._reading = asyncio.Lock()
+        self._read: dict[Period, tuple[float, asyncio.Task[Network]]] = {}
 
     async def read(self, gateway: Gateway, period: Period) -> Network:
         """The network as it is, or was a few seconds ago."""
-        async with self._reading:
-            at, found = self._kept.get(period, (0.0, None))
-            if found is None or monotonic() - at > KEPT_SECONDS:
-                now = gateway.now_ms() // 1_000
-                found = await gateway.aside(lambda session: _network(session, gateway, now, period))
-                self._kept[period] = monotonic(), found
-            return found
+        at, reading = self._read.get(period, (-inf, None))
+        if reading is None or (reading.done() and (_failed(reading) or monotonic() - at > KEPT_SECONDS)):
+            reading = asyncio.create_task(self._ask(gateway, period))
+            self._read[period] = monotonic(), reading
+        return await asyncio.shield(reading)
+
+    async def _ask(self, gateway: Gateway, period: Period) -> Network:
+        now = gateway.now_ms() // 1_000
+        return await gateway.aside(lambda session: _network(session, gateway, now, period))
 
 
 router = APIRouter(route_class=Page, include_in_schema=False)
@@ -96,6 +100,10 @@ async def overview(
         return rendering.render("overview.html", gateway, section="overview", **_shown(gateway, network, of))
 
     return rendering.page(await gateway.aside(made))
+
+
+def _failed(reading: asyncio.Task[Network]) -> bool:
+    return reading.cancelled() or reading.exception() is not None
 
 
 def _network(session: Session, gateway: Gateway, now: int, period: Period) -> Network:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from gateway.console import overview
+from gateway.console.assets import FOLDER
+from gateway.console.rendering import amount
 from ledger.core.catalog.bids import Role
+from ledger.core.values.atoms import AIC
+from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.flows import batches as batching
@@ -177,16 +184,15 @@ def test_the_overview_draws_what_public_batches_paid_and_names_no_consumer(
     world: World, gateway: Running, consumer: Signer, charged: str
 ) -> None:
     assert "No public batch" in shown(gateway, "/?of=day")
-    gateway.app.api_routes.state.overview._kept.clear()
     work(world)
     text = shown(gateway, "/?of=hour")
     (batch,) = gateway.http.get("/v1/batches").json()["data"]
     assert f'title="{batch["total"]} atoms"' in text
     with unit_of_work(world.engine) as session:
         paid = batches.earned(session, world.lane, batch["number"])
-    for (payee, role), amount in paid.items():
-        assert re.search(rf'<td>{role.name}</td><td><span class="mono" title="{to_hex(payee)}">', text)
-        assert f'title="{amount} atoms"' in text
+    for (payee, role), shared in paid.items():
+        assert re.search(rf'<td>{role.name}</td><td><span class="mono address" title="{to_hex(payee)}">', text)
+        assert f'title="{shared} atoms"' in text
     assert text.count('<path class="band') == 2 * len(paid)
     assert to_hex(consumer.address) not in text
     assert f'<a href="/explorer/{batch["number"]}">' in text
@@ -196,6 +202,25 @@ def test_a_lane_of_a_chain_shows_its_bond_and_what_is_at_stake(chain: World) -> 
     text = shown(chain.gateway(), "/")
     assert re.search(r"<dt>Bond</dt><dd><span title=\"1000000000000 atoms\">1000 AIC</span>", text)
     assert "0 % of what the bond covers is at stake" in text
+
+
+def test_the_network_is_read_once_for_all_who_ask_and_a_failure_is_not_kept(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = overview._network, list[int]()
+
+    def reading(*arguments: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise Unavailable("the database cannot be used now; try again")
+        return read(*arguments)
+
+    monkeypatch.setattr(overview, "_network", reading)
+    monkeypatch.setattr(overview, "KEPT_SECONDS", 3600.0)
+    assert "cannot be used now" in shown(gateway, "/", 503)
+    with ThreadPoolExecutor(8) as readers:
+        pages = list(readers.map(lambda _: gateway.http.get("/").status_code, range(16)))
+    assert (pages, len(asked)) == ([200] * 16, 2)
 
 
 def test_an_unknown_period_is_refused_on_a_page(gateway: Running) -> None:
@@ -242,7 +267,7 @@ def test_a_models_page_has_its_price_lines_providers_and_lineage(world: World, g
     text = shown(gateway, "/models/@acme/chat")
     price = gateway.http.get("/v1/models/@acme/chat").json()["pricing"]["call"]
     assert re.search(rf'<td>a call</td><td class="number"><span title="{price} atoms">', text)
-    assert re.search(rf'<td>maker</td><td><span class="mono" title="{to_hex(MAKER.address)}">.*?10%', text)
+    assert re.search(rf'<td>maker</td><td><span class="mono address" title="{to_hex(MAKER.address)}">.*?10%', text)
     assert to_hex(PROVIDER.address) in text
     text = known(gateway, "/models/@acme/tuned")
     assert re.search(r'<th scope="row"><a href="/models/@acme/base">@acme/base</a></th><td>finetune</td>', text)
@@ -452,6 +477,28 @@ def test_what_is_offered_in_a_realm_is_on_no_page_but_for_an_id_that_its_child_n
 
 
 # One's own.
+
+
+def test_scripts_write_amounts_as_pages_do_and_no_csv_cell_is_a_formula() -> None:
+    own = '{dataset: {symbol: "AIC", decimals: "9"}}'
+    script = f"""
+globalThis.document = {{ getElementById: () => ({own}) }};
+const {{ amount, atoms, csv, short }} = await import({str(FOLDER / "account.js")!r});
+const rows = [["=1+1", "@acme/chat", "-1", "a,b", 'say "hi"', null, 7n]];
+console.log(JSON.stringify({{
+  amounts: ["0", "1", "12500000000", "9223372036854775807"].map(amount),
+  atoms: ["1", "0.000000001", "1.5", "1.0000000001", "-1", "1e3", ""].map(atoms),
+  csv: csv(rows),
+}}));
+"""
+    ran = subprocess.run(
+        [Path(sys.executable).parent / "node", "--input-type=module", "-e", script], capture_output=True, check=True
+    )
+    assert json.loads(ran.stdout) == {
+        "amounts": [amount(atoms, AIC) for atoms in (0, 1, 12_500_000_000, 2**63 - 1)],
+        "atoms": ["1000000000", "1", "1500000000", None, None, None, None],
+        "csv": '\'=1+1,\'@acme/chat,\'-1,"a,b","say ""hi""",,7\r\n',
+    }
 
 
 def test_alarms_are_for_the_operator_alone(world: World, gateway: Running, consumer: Signer) -> None:

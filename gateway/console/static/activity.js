@@ -17,14 +17,14 @@ const day = (row) => new Date(row.ended_at).toISOString().slice(0, 10);
 const receipt = (row) => element("a", { href: `/explorer/receipts/${encodeURIComponent(row.id)}` }, `${row.seq}`);
 
 const COLUMNS = [
-  ["Ended", (row) => moment(row.ended_at)],
+  ["Ended", (row) => moment(row.ended_at), "time"],
   ["Model", (row) => model(row) + (row.parent === NOTHING ? "" : " (a step)")],
   ["Tokens in", (row) => `${input(row)}`, "number"],
   ["Tokens out", (row) => `${output(row)}`, "number"],
   ["Charged", (row) => amount(row.charge), "number"],
   ["Took", (row) => (took(row) === null ? "" : `${took(row)} ms`), "number"],
   ["Tokens a second", (row) => (took(row) > 0 && output(row) ? (output(row) * 1000 / took(row)).toFixed(1) : ""), "number"],
-  ["Provider", (row) => short(row.noted.provider)],
+  ["Provider", (row) => short(row.noted.provider), "address"],
   ["Key", (row) => by(row)],
   ["End", (row) => row.end.replaceAll("_", " ")],
   ["Receipt", receipt],
@@ -55,7 +55,11 @@ function plot(title, found) {
     return element("meter", { min: 0, max: 1, value: share, ariaLabel: `${Math.round(share * 100)} % of the largest` });
   };
   const shown = element("table");
-  const columns = [[title, ([name]) => name || "–"], ["Charged", ([, spent]) => amount(spent), "number"], ["", ([, spent]) => bar(spent)]];
+  const columns = [
+    [title, ([name]) => name || "–"],
+    ["Charged", ([, spent]) => amount(spent), "number"],
+    ["Beside the largest", ([, spent]) => bar(spent)],
+  ];
   table(shown, columns, found.slice(0, 31), "nothing");
   const frame = element("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel: `Charged by ${title.toLowerCase()}` }, shown);
   return element("section", {}, element("h2", {}, `By ${title.toLowerCase()}`), frame);

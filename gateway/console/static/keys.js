@@ -30,7 +30,7 @@ const COLUMNS = [
   ["Rights", (key) => key.rights.join(", ") || "calls"],
   ["Last used", (key) => moment(key.last_used_at)],
   ["Good until", (key) => moment(key.expires_at)],
-  ["", revoking],
+  ["State", revoking],
 ];
 
 async function show() {
