@@ -38,7 +38,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/console $(STAMP)/browser
+test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
@@ -123,6 +123,11 @@ $(STAMP)/clients: tests/gateway/clients/clients.lock | install
 	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
+# Those that pay, from npm.
+$(STAMP)/paying: tests/gateway/clients/paying/package-lock.json | install
+	$(call npm-ci,tests/gateway/clients/paying)
+	@touch $@
+
 console: $(STAMP)/console   ## bundle what the console's pages run: gateway/console/js into gateway/console/static
 	cd gateway/console/js && "$(CURDIR)/$(BIN)/node" build.mjs
 
@@ -156,9 +161,9 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \
 	    $(LOCK) --python-version 3.11 - -o tests/gateway/clients/clients.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
-	for folder in . gateway/console/js tests/browser; do (cd $$folder && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
+	for folder in . gateway/console/js tests/browser tests/gateway/clients/paying; do (cd $$folder && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
 	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
-	  sed -i '/^ *"funding": /,/^ *[]}],\?$$/d' package-lock.json) || exit; done
+	  node -e 'const f = "./package-lock.json", l = require(f); for (const p of Object.values(l.packages)) delete p.funding; require("fs").writeFileSync(f, JSON.stringify(l, null, 2) + "\n")') || exit; done
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --only-binary :all: --no-header --no-annotate $(UPGRADE)
 
 clean:            ## forget the environment (not the data: that is `tollway down --forget`)

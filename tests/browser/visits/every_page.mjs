@@ -17,7 +17,8 @@ export default async function visit(visitor, { begin = ['/'], leaveOut = [] }) {
     await visitor.settle();
     await visitor.inspect(times ? '' : kind);
     visited.push(path);
-    const links = await page.locator('a[href]').evaluateAll((found) => found.map((link) => link.href));
+    const links = await page.locator('a[href]').evaluateAll((found) => found.map((link) =>
+      new URL(link.getAttribute('href'), document.baseURI).href));
     for (const link of links) {
       const { origin, pathname, search } = new URL(link);
       const next = pathname + search;
