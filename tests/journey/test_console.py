@@ -113,7 +113,7 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
 
 
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
-    key = Path(settled.asks("up")["api_key_in"]).read_text().strip()
-    visited = browser.visits("every_page", on_chain.gateway, key=key, leaveOut=["/docs", "/v1/", "/static/"])
+    key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
+    visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(SECTIONS), refused=["/v1/alarms"])
     assert {path.split("/")[1].split("?")[0] for path in visited} == SECTIONS
     assert any(path.startswith("/explorer/receipts/") for path in visited)
