@@ -19,7 +19,6 @@ def drawings() -> dict[str, str]:
     return {
         "plots/price.svg": _price(),
         "plots/routing.svg": _routing(),
-        "plots/gas.svg": _gas(),
         "plots/ledger.svg": _ledger(),
         "plots/gateway.svg": _gateway(),
         **{f"plots/{file.name}": file.read_text() for file in measured.RESULTS.glob("*.svg")},
@@ -60,22 +59,6 @@ def _routing() -> str:
         "own price, in % of the others'",
         "% of the calls",
         [Curve("calls of the fourth", [(percent, share(percent)) for percent in range(70, 146, 5)])],
-    )
-
-
-def _gas() -> str:
-    facts = measured.gas()
-    known = [
-        (4, facts["per_call_10k_calls_100_consumers_20_payees"]),
-        (6, facts["per_call_1m_calls_1000_consumers_20_payees"]),
-    ]
-    return chart(
-        "Gas a call",
-        "with the claims of 20 payees; measured at 10^4 and 10^6 calls",
-        "calls in a batch, as a power of ten",
-        "gas a call, as a power of ten",
-        [Curve("Tollway", [(power, log10(value)) for power, value in known])],
-        low=-1,
     )
 
 

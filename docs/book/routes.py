@@ -41,10 +41,13 @@ EXAMPLES: Mapping[tuple[str, str], Any] = {
         "messages": [{"role": "user", "content": "Where is my parcel?"}],
     },
     ("post", "/v1/completions"): {"model": "@delta/dialog", "prompt": "Where is my parcel?", "max_tokens": 32},
-    ("post", "/v1/invoke"): {"model": "@south/emotion", "input": {"text": "I am so happy"}},
+    ("post", "/v1/invoke"): {
+        "model": "@wanda/customer-service",
+        "input": {"messages": [{"role": "user", "content": "Where is my order?"}]},
+    },
     ("post", "/v1/quote"): {"model": "@delta/dialog", "meters": {"call": 1, "input_token": 20, "output_token": 32}},
     ("post", "/v1/discover"): {"task": "text-generation", "meters": {"call": 1, "output_token": 32}},
-    ("post", "/v1/keys"): {"label": "a key for a week", "expires_minutes": 10_080},
+    ("post", "/v1/keys"): {"label": "a key for an agent", "budgets": [{"amount": "1000000", "period": "day"}]},
     ("get", "/v1/balance"): None,
     ("get", "/v1/receipts"): None,
     ("get", "/v1/keys"): None,
@@ -146,8 +149,8 @@ def _answer(openapi: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
     status, good = next((s, said) for s, said in operation["responses"].items() if str(s).startswith("2"))
     content = good.get("content", {})
     fields = [*_fields(openapi, content.get("application/json", {}).get("schema", {}))]
-    kinds = [kind for kind in content if kind != "application/json"]
-    other = f" of `{'`, `'.join(kinds)}`" if kinds else ""
+    kinds = ["JSON" if kind == "application/json" else code(kind) for kind in content]
+    other = f", {' or '.join(kinds)}" if kinds and kinds != ["JSON"] else ""
     head = f"It answers {status}{other}" + (" with:" if fields else ".")
     return f"{head}\n\n{table(('field', 'type', 'what it is'), fields)}"
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import split
 
+import httpx
 import pytest
 
+from docs.book.routes import EXAMPLES
 from roles.cli import context
 from roles.cli.main import ask
 from roles.cli.output import wait_until
@@ -113,3 +115,11 @@ def test_what_a_roles_page_says_can_be_typed_in_its_order(settled: Person, folde
     with ExitStack() as terminals:
         for block in book.blocks(page):
             reader.reads(block, terminals)
+
+
+def test_every_example_of_the_reference_of_http_is_answered(folder: Path) -> None:
+    key = ask("consumer key --manage --delegate --label reader -w alice")["key"]
+    with httpx.Client(base_url=context.here().url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+        for (method, path), body in EXAMPLES.items():
+            answer = client.request(method, path, json=body)
+            assert answer.is_success, f"{method} {path}: {answer.text}"
