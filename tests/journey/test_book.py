@@ -75,7 +75,7 @@ class Reader:
         rows = ask("batch list")
         if not rows:
             return False
-        return "verify" not in command or ask(f"{command}").get("batch") is not None
+        return "verify" not in command or ask(command).get("batch") is not None
 
     def _filled(self, text: str) -> str:
         """A text with what was printed before in the place of its words in capitals."""
@@ -123,3 +123,10 @@ def test_every_example_of_the_reference_of_http_is_answered(folder: Path) -> Non
         for (method, path), body in EXAMPLES.items():
             answer = client.request(method, path, json=body)
             assert answer.is_success, f"{method} {path}: {answer.text}"
+
+
+def test_the_readmes_first_call_is_answered(settled: Person, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [first] = [block for block in book.blocks(ROOT / "README.md") if block.text.startswith("from openai")]
+    with ExitStack() as terminals:
+        Reader(settled, "alice").reads(first, terminals)
+    assert capsys.readouterr().out.strip()
