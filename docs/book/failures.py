@@ -63,6 +63,7 @@ ADVICE = {
     "no_such_batch": "`tollway batch list`",
     "no_such_deposit": "Only its account sees a deposit. Ask with the account's key.",
     "no_such_document": "Nothing was published under this id here.",
+    "no_such_file": "A file of the console that this version does not have: load the page again.",
     "no_such_key": "`tollway consumer keys`",
     "no_such_model": "`tollway consumer models`",
     "no_such_page": "Begin at `/help/`.",
