@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
+.PHONY: help docs install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -28,6 +28,11 @@ SETTLES = $(if $(TOKEN),--token $(TOKEN))
 
 down:             ## stop it; nothing is lost
 	$(BIN)/tollway down
+
+docs: install     ## this project as a book, into build/book; every gateway of this clone serves it at /help
+	$(call say,'mkdocs: the book')
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/book/mkdocs.yml
+	@echo 'open build/book/index.html, or start a gateway and see /help'
 
 test: test-fast test-slow test-contracts   ## all tests: the fast ones, the slow ones, the contracts
 

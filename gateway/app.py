@@ -18,6 +18,7 @@ from gateway.agents.protocols import Protocols
 from gateway.api import (
     accounts,
     health,
+    help,
     inference_v2,
     keys,
     models,
@@ -166,6 +167,7 @@ def api_routes(running: Running) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        app.state.book = help.read(running.settings.help)
         app.state.gateway = gateway = await running.start()
         try:
             async with app.state.protocols.running():
@@ -186,7 +188,9 @@ def api_routes(running: Running) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
     app.state.protocols, app.state.overview = Protocols(), Overview()
-    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
+    modules = (
+        accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings, help,
+    )  # fmt: skip
     for module in modules:
         app.include_router(module.router)
     app.include_router(console.router)
