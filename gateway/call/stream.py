@@ -23,8 +23,8 @@ from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, NodeFailed, Refusal, RuleBroken, body_of, refusal
 from gateway.metering import answers, usage
-from gateway.metering.answers import Meters
 from gateway.metering.openai import StreamAccumulator, StreamState
+from gateway.metering.usage import Meters
 from gateway.payment.billing import Served
 from gateway.upstream.http import Reply
 from ledger.core.receipts.receipt import EndReason

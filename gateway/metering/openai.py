@@ -130,7 +130,7 @@ _TEXT = re.compile(rb'\{\s*"type"\s*:\s*"text"\s*\}|null')
 
 def needed_features(ask: Ask) -> dict[str, str]:
     """The features that a model must have for a request to mean what it says, by the field that needs each."""
-    if MEANING.isdisjoint(ask.fields):
+    if MEANING.isdisjoint(ask.fields) or ask.media is not None:
         return {}
     needed = {}
     for name, feature in (("tool_choice", "tools"), ("response_format", "json"), ("logprobs", "logprobs")):
