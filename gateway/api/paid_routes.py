@@ -132,6 +132,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     has_key = b"authorization" in headers or b"tollway-voucher" in headers
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     if by_x402 and x402.HEADER not in headers:
+        x402.check_version(headers)
         raise await _price(gateway, path, client)
     payment, settled = None, Headers()
     if by_x402:

@@ -29,6 +29,8 @@ from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import lanes
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
+FIRST = b"x-payment"
+"""The header of version 1."""
 LASTS_SECONDS = 300
 """How long a client may let its payment be valid, by the chain's clock: a local chain's may be far ahead of its own."""
 MARGIN_SECONDS = 20
@@ -158,6 +160,16 @@ def _allowing(network: str, asset: str, amount: int) -> str:
         f"client.set_spend_controls({orjson.dumps({'allowed_assets': [allowed]}).decode()}), "
         "in JavaScript setSpendControls with allowedAssets and maxAmountPerPayment"
     )
+
+
+def check_version(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a payment of version 1, whose clients would take a price of version 2 for a broken server."""
+    if FIRST in headers:
+        message = (
+            "X-PAYMENT is a payment of x402 version 1, and this gateway takes version 2, as PAYMENT-SIGNATURE:"
+            " use `x402` of PyPI, or `@x402/fetch` or `@x402/axios` of npm, of version 2 or later"
+        )
+        raise Refusal(400, "payment_version", message, param="X-PAYMENT")
 
 
 def read(gateway: Gateway, header: bytes, now: int) -> Payment:

@@ -238,3 +238,11 @@ def test_forged_payments_are_refused(chain: World, node: Node) -> None:
         response = gateway.http.post("/v1/chat/completions", json=BODY, headers={"PAYMENT-SIGNATURE": header})
         assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_payment")
     assert node.asked == []
+
+
+def test_a_client_of_the_first_version_is_told_what_to_use(chain: World, node: Node) -> None:
+    gateway = chain.gateway()
+    old = gateway.http.post("/v1/chat/completions", json=BODY, headers={"X-PAYMENT": "eyJ4NDAyVmVyc2lvbiI6MX0="})
+    assert (old.status_code, old.json()["error"]["code"]) == (400, "payment_version")
+    assert "version 2, as PAYMENT-SIGNATURE: use `x402` of PyPI" in old.json()["error"]["message"]
+    assert node.asked == []
