@@ -10,11 +10,12 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,19 +108,25 @@ def environment(name: str, *packages: str) -> Path:
 
 @contextmanager
 def server(name: str, command: list[str], port: int | None, **more: str) -> Iterator[int]:
-    """A peer's process, once its port is open, if it is known. Its output goes to a file beside its environment."""
+    """A peer's process, once its port is open, if it is known. Its output goes to a file beside its environment.
+
+    It leads a group of its own, and all of the group ends: some start through a wrapper.
+    """
     with (FOLDER / f"{name}.log").open("wb") as log:
-        started = subprocess.Popen(command, env={**os.environ, **more}, stdout=log, stderr=log, cwd=FOLDER)
+        started = subprocess.Popen(
+            command, env={**os.environ, **more}, stdout=log, stderr=log, cwd=FOLDER, start_new_session=True
+        )
     try:
         if port is not None:
             wait_until_open(port, started, START_SECONDS)
         yield started.pid
     finally:
-        started.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGTERM)
         try:
             started.wait(30)
         except subprocess.TimeoutExpired:
-            started.kill()
+            os.killpg(started.pid, signal.SIGKILL)
             started.wait()
 
 
