@@ -455,11 +455,12 @@ _describe(
 _describe(
     SPEECH,
     "speech",
-    "A text, spoken. `stream_format` is `audio`.",
+    "A text, spoken: whole, or by `stream_format` as it is made; then `Tollway-Call` is its receipt's id.",
     {"model": MODEL, "input": {"type": "string", "minLength": 1}, "voice": {"type": ["string", "object"]}},
     instructions=TEXT,
     response_format={"type": "string", "description": f"{', '.join(media.SPOKEN)}, or what the model has besides."},
     speed={"type": "number"},
+    stream_format={"enum": ["audio"]},
 )
 _describe(
     TRANSCRIPTIONS,

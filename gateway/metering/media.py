@@ -15,9 +15,12 @@ from gateway import bounds
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering import openai, usage
 from gateway.metering.ask import IMAGES, SPEECH, TRANSCRIPTIONS, Ask, Media
+from gateway.metering.openai import StreamState
 from gateway.metering.usage import Metered, Meters, NodeUnits
 from gateway.upstream.http import Reply
 from ledger.core.values import forms, sound
+from ledger.core.values.hashes import BodyHash
+from ledger.core.values.ids import Digest
 from ledger.core.values.meters import Meter, by_meter
 
 PATHS: Final = frozenset((IMAGES, SPEECH, TRANSCRIPTIONS))
@@ -79,12 +82,14 @@ def read(path: str, body: bytes, content_type: str) -> Ask:
     except msgspec.ValidationError as error:
         raise openai.not_valid(error) from error
     _check_whole(bool(wanted.stream) or wanted.stream_format == "sse")
+    streams = path == SPEECH and wanted.stream_format == "audio"
     name, text = ("prompt", wanted.prompt) if path == IMAGES else ("input", wanted.input)
     if not text:
         raise Refusal(400, "invalid_request", f"{name} is a text, and not an empty one", param=name)
     media = Media(wanted.response_format or "", input_tokens=len(body))
     if path == SPEECH:
-        return msgspec.structs.replace(ask, media=msgspec.structs.replace(media, characters=len(text)))
+        media = msgspec.structs.replace(media, characters=len(text))
+        return msgspec.structs.replace(ask, stream=streams, choices=1, media=media)
     for field in ask.fields:
         if field.lower() in MORE_IMAGES:
             raise Refusal(400, "invalid_request", f"leave {field} out: n says how many images", param=field)
@@ -129,7 +134,7 @@ def longest(model: str, beginning: bytes, size: int) -> Ask:
 
 def _check_whole(streams: bool) -> None:
     if streams:
-        message = "images and sound come in one piece: leave stream and stream_format out"
+        message = "no events here: leave stream out; speech comes as it is made by stream_format audio"
         raise Refusal(400, "unsupported_parameter", message, param="stream")
 
 
@@ -239,11 +244,65 @@ def _images(ask: Ask, body: bytes, noted: NodeUnits) -> tuple[Metered, bytes]:
 
 def _spoken(ask: Ask, reply: Reply, body: bytes, noted: NodeUnits) -> Metered:
     """Speech is paid by what was to be said: an answer must be sound, and not be empty."""
-    assert ask.media is not None
-    said = reply.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if not body or said.startswith(b"text/") or said == JSON.encode():
+    check_sound(reply)
+    if not body:
         raise _nonsense()
     return _metered(ask, noted.get(Meter.input_token), usage.estimate(len(ask.body)), {}, overclaimed=False)
+
+
+def check_sound(reply: Reply) -> None:
+    """Raise NodeFailed when the head of an answer says that it is text, which no sound is."""
+    said = reply.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if said.startswith(b"text/") or said == JSON.encode():
+        raise _nonsense()
+
+
+class SoundStream:
+    """Reads sound as it comes: all of it goes on, but for the last byte that there is, which waits for the receipt."""
+
+    def __init__(self, salt: bytes, most_bytes: int) -> None:
+        self.state = StreamState.silent
+        self.size = 0
+        self.last = b""
+        self.finish_reasons: list[str] = []
+        self._most = min(bounds.ANSWER_BYTES, most_bytes)
+        self._hasher = BodyHash(salt)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is read."""
+        return self.state >= StreamState.done
+
+    @property
+    def digest(self) -> Digest:
+        """The salted digest of all that was passed on."""
+        return self._hasher.digest()
+
+    def take(self, chunk: bytes) -> bytes:
+        """What goes to the consumer now. Raises NodeFailed when the node sends too much."""
+        if not chunk:
+            return b""
+        self.size += len(chunk)
+        if self.size > self._most:
+            raise NodeFailed(f"the node's answer is longer than {self._most} bytes", "too_long", limit_bytes=self._most)
+        passed, self.last = self.last + chunk[:-1], chunk[-1:]
+        self._hasher.update(passed)
+        self.state = StreamState.begun
+        return passed
+
+    def close(self) -> None:
+        """The node has ended its answer."""
+        self._hasher.update(self.last)
+        self.state = StreamState.finished
+
+
+def streamed(ask: Ask, size: int, took_ms: int, *, is_whole: bool) -> Metered:
+    """Units of sound of so many bytes. What its node cut is of no characters: nobody knows how many were spoken."""
+    metered = _metered(ask, None, usage.estimate(len(ask.body)), {Meter.ms: took_ms}, overclaimed=False)
+    units = metered.units._replace(byte=len(ask.body) + size)
+    if not is_whole:
+        units = units._replace(input_character=0, input_token=0)
+    return msgspec.structs.replace(metered, units=units)
 
 
 def _metered(ask: Ask, claimed: int | None, estimate: int, counts: dict[Meter, int], overclaimed: bool) -> Metered:

@@ -407,6 +407,9 @@ class StreamAccumulator:
         """The salted digest of all that was passed on."""
         return self._hasher.digest()
 
+    def close(self) -> None:
+        """The node has ended its stream. Whether it was whole, its events have said."""
+
     def take(self, chunk: bytes) -> bytes:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
         out: list[bytes] = []

@@ -64,6 +64,7 @@ class MediaServer:
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
+        self.seen: threading.Event | None = None
         owner = self
 
         class Handler(_Handler):
@@ -76,6 +77,11 @@ class MediaServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def wait_for_reader(self) -> None:
+        """Go on with a stream when its reader has seen what came, if a test waits for that."""
+        if self.seen is not None:
+            assert self.seen.wait(20)
 
     def stop(self) -> None:
         self._http.shutdown()
@@ -131,7 +137,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _speech(self, sent: Sent) -> None:
         assert sent.fields["response_format"] == "wav"
-        self._answer(a_wav(MS_A_CHARACTER * len(sent.fields["input"])), "audio/wav")
+        sound = a_wav(MS_A_CHARACTER * len(sent.fields["input"]))
+        if sent.fields.get("stream_format") != "audio":
+            self._answer(sound, "audio/wav")
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "audio/wav")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for at in range(0, len(sound), 4_096):
+            piece = sound[at : at + 4_096]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.server_of.wait_for_reader()
+        self.wfile.write(b"0\r\n\r\n")
 
     def _heard(self, sent: Sent) -> None:
         name, kind, file = sent.files["file"]

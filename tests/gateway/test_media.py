@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from x402.http.clients.httpx import x402HttpxClient
 
 from gateway.call.probes import ask_of
 from gateway.catalog.catalog import ModelEntry
-from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values import forms
 from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import to_hex
@@ -154,6 +155,27 @@ def test_a_stock_client_gets_speech_whole_and_as_it_comes(
     signed = world.receipts_of(consumer.address)[0]
     salt = bytes.fromhex(json.loads(signed.extra or b"")["salt"])
     assert signed.receipt.response_digest == body_digest(salt, whole.read())
+
+
+def test_speech_comes_as_it_is_made_and_its_last_byte_after_the_receipt(
+    world: World, studio: Running, consumer: Signer, key: Callable[[Running], str], server: MediaServer
+) -> None:
+    client = OpenAI(base_url=f"{studio.url}/v1", api_key=key(studio), max_retries=0)
+    server.seen = threading.Event()
+    asked: dict[str, Any] = {**SPOKEN, "stream_format": "audio"}
+    with client.audio.speech.with_streaming_response.create(**asked) as answer:
+        pieces = answer.iter_bytes()
+        first = next(pieces)
+        assert not server.seen.is_set(), "the server waits until somebody has seen this"
+        server.seen.set()
+        sound = first + b"".join(pieces)
+    server.seen = None
+    assert answer.headers["content-type"] == "audio/wav"
+    assert wav_ms(sound) == MS_A_CHARACTER * 13
+    [signed] = world.receipts_of(consumer.address)
+    assert answer.headers["tollway-call"] == to_hex(signed.receipt.call_id)
+    assert counted(world, consumer, Meter.ms, Meter.input_token) == {"call": 1, "input_character": 13}
+    assert signed.receipt.response_digest == body_digest(bytes.fromhex(json.loads(signed.extra or b"")["salt"]), sound)
 
 
 def test_a_stock_client_gets_what_a_recording_says_and_pays_for_its_seconds(
@@ -469,6 +491,61 @@ def test_of_what_a_node_calls_its_sound_only_the_kind_of_sound_is_passed_on(
         node.behaviour = sounding(b"RIFF", said)
         answer = post(behaved, key_shown, SPEECH, **SPOKEN)
         assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, shown, b"RIFF")
+
+
+def streaming_sound(*pieces: bytes, kind: str = "audio/wav", whole: bool = True) -> Behaviour:
+    """Answers in pieces, and then ends, or dies."""
+
+    async def behave(asked: Asked, wire: Wire) -> None:
+        wire.writer.write(b"HTTP/1.1 200 X\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n" % kind.encode())
+        for piece in pieces:
+            wire.writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await wire.writer.drain()
+        if whole:
+            await wire.end()
+        else:
+            wire.die()
+
+    return behave
+
+
+def test_a_stream_of_sound_that_is_cut_looks_cut_and_is_paid_by_no_character(
+    world: World, behaved: Running, consumer: Signer, key: Callable[[Running], str], node: Node
+) -> None:
+    node.behaviour = streaming_sound(b"RIFF" * 2_000, b"more", whole=False)
+    headers = {"Authorization": f"Bearer {key(behaved)}", "Idempotency-Key": "cut"}
+    asked = {**SPOKEN, "stream_format": "audio"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        behaved.http.post(SPEECH, json=asked, headers=headers)
+    receipt = newest(world, consumer)
+    assert (receipt.end, receipt.units.input_character, receipt.units.byte > 8_000) == (
+        EndReason.upstream_cut, 0, True
+    )  # fmt: skip
+    again = behaved.http.post(SPEECH, json=asked, headers=headers)
+    assert (again.status_code, code_of(again.json())) == (502, "node_cut"), "and not half of it as if it were whole"
+    assert again.headers["tollway-receipt"] == to_hex(receipt.call_id)
+    assert len(node.asked) == 1
+
+
+def test_a_stream_of_sound_is_tried_elsewhere_until_its_first_byte_and_has_an_end(
+    world: World, behaved: Running, consumer: Signer, key: Callable[[Running], str], node: Node
+) -> None:
+    shown, asked = key(behaved), {**SPOKEN, "stream_format": "audio"}
+    for behaviour, code in (
+        (streaming_sound(whole=True), "node_cut"),
+        (streaming_sound(b"<html>", kind="text/html"), "node_nonsense"),
+        (answering({"error": {"message": "no"}}, 500), "node_error"),
+    ):
+        node.behaviour = behaviour
+        answer = post(behaved, shown, SPEECH, **asked)
+        assert (answer.status_code, code_of(answer.json())) == (502, code)
+    assert world.receipts_of(consumer.address) == []
+    node.behaviour = streaming_sound(*[bytes(MIB)] * 21)
+    with pytest.raises(httpx.RemoteProtocolError):
+        post(behaved, shown, SPEECH, **asked)
+    assert newest(world, consumer).units.input_character == 0
+    node.behaviour = streaming_sound(b"R")
+    assert post(behaved, shown, SPEECH, **asked).content == b"R", "a single byte waits for the receipt, and comes"
 
 
 def test_what_one_node_refuses_or_breaks_another_serves(

@@ -149,12 +149,17 @@ class Resold:
         return Packed(orjson.dumps(self._named(body)))
 
     async def media(self, path: str, sent: Packed, parent: str | None = None) -> Packed:
-        """Images, sound or a transcription, as the server wrote them, and as what: only a plain media type is passed
-        on.
-        """
+        """Images, sound or a transcription, as the server wrote them, and as what."""
         async with self._call(path, sent, parent) as answer:
-            raw, said = await _whole(answer), answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Packed(raw, kind=said if MEDIA_TYPE.fullmatch(said) else "application/octet-stream")
+            return Packed(await _whole(answer), kind=_kind(answer))
+
+    @asynccontextmanager
+    async def streamed(
+        self, path: str, sent: Packed, parent: str | None = None
+    ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+        """Sound as it comes: its media type and its pieces."""
+        async with self._call(path, sent, parent) as answer:
+            yield _kind(answer), _pieces(answer)
 
     async def metadata(self) -> dict[str, object]:
         """The server's Open Inference Protocol metadata of the model."""
@@ -229,6 +234,21 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield line
     except LineTooLong as error:
         raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes") from error
+
+
+def _kind(answer: aiohttp.ClientResponse) -> str:
+    """The media type of an answer, without its parameters: only a plain one is passed on."""
+    said = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return said if MEDIA_TYPE.fullmatch(said) else "application/octet-stream"
+
+
+async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    left = MAX_ANSWER_BYTES
+    async for piece in answer.content.iter_any():
+        left -= len(piece)
+        if left < 0:
+            raise UpstreamFailed(f"the upstream's answer is longer than {MAX_ANSWER_BYTES} bytes")
+        yield piece
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

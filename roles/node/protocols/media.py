@@ -30,6 +30,7 @@ class _Asked(msgspec.Struct):
     model: str
     prompt: str = ""
     input: str = ""
+    stream_format: str = ""
 
 
 class _Answer(msgspec.Struct):
@@ -39,7 +40,7 @@ class _Answer(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
-async def answer(request: web.Request) -> web.Response:
+async def answer(request: web.Request) -> web.StreamResponse:
     """Answer a request by the server of its model."""
     state, body = request.app[STATE], await request.read()
     form = forms.read(request.headers.get("Content-Type", ""), body) if request.path == TRANSCRIPTIONS else None
@@ -50,12 +51,43 @@ async def answer(request: web.Request) -> web.Response:
         wanted = PROTOCOLS[request.path]
         raise Rejected(f"{asked.model} speaks {known}, not {wanted}", code="wrong_protocol", field="model")
     sent = model.renamed(body) if form is None else _form(form, model)
+    if request.path == SPEECH and asked.stream_format == "audio":
+        return await _stream(request, asked, model, sent)
     async with asyncio.timeout(state.limits.call_seconds):
         made = await model.media(request.path, sent, request.headers.get(PARENT))
     compute_us = (time.perf_counter_ns() - began) // 1000
     units = _units(request.path, asked, form, made.body, metering.of_inference(compute_us, len(made.body)))
     headers = await state.evidence(request, asked.model, units, body, made.body)
     return web.Response(body=made.body, headers=headers | made.headers)
+
+
+async def _stream(request: web.Request, asked: _Asked, model: Resold, sent: Packed) -> web.StreamResponse:
+    """Speech as it comes. Its last byte waits for the log; what breaks off in the middle ends without an end."""
+    state, began, body = request.app[STATE], time.perf_counter_ns(), await request.read()
+    response: web.StreamResponse | None = None
+    said, last = bytearray(), b""
+    try:
+        async with asyncio.timeout(state.limits.call_seconds):
+            async with model.streamed(request.path, sent, request.headers.get(PARENT)) as (kind, pieces):
+                async for piece in pieces:
+                    if response is None:
+                        response = web.StreamResponse(headers={"Content-Type": kind})
+                        await response.prepare(request)
+                    said += piece
+                    await response.write(last + piece[:-1])
+                    last = piece[-1:]
+    except Exception:  # the head may be sent already: then the answer can only be cut
+        if response is None or request.transport is None:
+            raise
+        request.transport.abort()
+        return response
+    if response is None:
+        raise UpstreamFailed("the upstream answered no sound")
+    timed = metering.of_inference((time.perf_counter_ns() - began) // 1000, len(said))
+    await state.evidence(request, asked.model, timed._replace(input_character=len(asked.input)), body, bytes(said))
+    await response.write(last)
+    await response.write_eof()
+    return response
 
 
 def _form(form: forms.Form, model: Resold) -> Packed:

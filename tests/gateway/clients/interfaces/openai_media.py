@@ -25,6 +25,8 @@ wanted = {"model": voice, "voice": "alloy", "input": "Good morning!", "response_
 with client.audio.speech.with_streaming_response.create(**wanted) as answer:
     assert answer.headers["content-type"] == "audio/wav", answer.headers
     assert b"".join(answer.iter_bytes()) == sound
+with client.audio.speech.with_streaming_response.create(**wanted, stream_format="audio") as answer:
+    assert b"".join(answer.iter_bytes()) == sound, "as it is made"
 
 heard = client.audio.transcriptions.create(model=ear, file=("../my words.wav", sound), language="en")
 assert heard.text == "780 ms of recording.wav, audio/wav, in en", heard
