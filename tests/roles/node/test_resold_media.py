@@ -15,7 +15,8 @@ from roles.node.models.loader import LoadedModels
 from roles.node.models.resale import Resold, Upstream
 from roles.node.server import application
 from roles.node.state import Limits, State
-from tests.gateway.media_server import KEY, MediaServer, a_wav
+from tests.gateway.media_server import KEY, MS_A_CHARACTER, MediaServer, a_wav
+from tests.gateway.nodes import Asked, Node, Wire, answering
 
 IMAGES, SPEECH, TRANSCRIPTIONS = "/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions"
 SPOKEN = {"model": "mine", "input": "Grüße", "voice": "alloy", "response_format": "wav"}
@@ -100,3 +101,26 @@ async def test_a_key_that_the_server_does_not_take_is_the_nodes_fault(server: Me
     async with selling(server.url, "voice", key="sk-wrong") as client:
         answer = await client.post(SPEECH, json=SPOKEN)
         assert (answer.status, (await answer.json())["error"]["code"]) == (502, "upstream_failed")
+
+
+async def test_speech_comes_as_it_is_made_and_what_breaks_off_looks_cut(server: MediaServer) -> None:
+    async with selling(server.url, "voice") as client:
+        answer = await client.post(SPEECH, json=SPOKEN | {"stream_format": "audio"})
+        assert (answer.status, answer.content_type) == (200, "audio/wav")
+        assert await answer.read() == a_wav(MS_A_CHARACTER * len("Grüße"))
+
+    async def cut(asked: Asked, wire: Wire) -> None:
+        wire.writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 9000\r\n\r\n" + b"RIFF" * 1_000)
+        await wire.writer.drain()
+        wire.die()
+
+    node = Node(cut).start()
+    try:
+        async with selling(node.url, "voice") as client:
+            with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
+                await (await client.post(SPEECH, json=SPOKEN | {"stream_format": "audio"})).read()
+            node.behaviour = answering(b"")
+            empty = await client.post(SPEECH, json=SPOKEN | {"stream_format": "audio"})
+            assert (empty.status, (await empty.json())["error"]["code"]) == (502, "upstream_failed")
+    finally:
+        node.stop()
