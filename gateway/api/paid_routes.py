@@ -61,6 +61,9 @@ log = logging.getLogger("tollway.calls")
 router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS, RERANK))
+RERANK_V2 = "/v2/rerank"
+"""Where Cohere's clients of version 2 ask for a reranking: the same request and answer."""
+ALIASES = {RERANK_V2: RERANK}
 NAMED_PATHS = OPENAI | media.PATHS | PAID | {invoke.PATH}
 """Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
@@ -69,7 +72,7 @@ NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 NAMED_IN_FORM = re.compile(rb'name="?model"?\r\n(?:[^\r\n]{1,100}\r\n)?\r\n([^\r\n]{1,128})\r\n')
 
 
-WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAYING) | {messages.COUNT_PATH: KEY}
+WAYS = dict.fromkeys((*NAMED_PATHS, *ALIASES, INFER.format(model="{name}")), PAYING) | {messages.COUNT_PATH: KEY}
 """How a request may show who asks, by the path as OpenAPI writes it."""
 
 
@@ -439,6 +442,12 @@ _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model":
 _describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXTS}, **OPTIONS)
 _describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXTS})
 _describe(RERANK, "rerank", "Documents by their relevance.", {"model": MODEL, "query": TEXT, "documents": DOCUMENTS})
+_describe(
+    RERANK_V2,
+    "rerank_v2",
+    f"The same as `{RERANK}`, where Cohere's clients of version 2 look for it.",
+    {"model": MODEL, "query": TEXT, "documents": DOCUMENTS},
+)
 _describe(
     IMAGES,
     "images",

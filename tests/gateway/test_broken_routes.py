@@ -54,6 +54,7 @@ BROKEN = {
     "/v2/models/{name}",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/ready",
+    "/v2/rerank",
 }
 """Endpoints that need the database for this: to look up the key that is shown, at least."""
 
