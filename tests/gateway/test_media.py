@@ -20,8 +20,10 @@ from x402.http.clients.httpx import x402HttpxClient
 
 from gateway.call.probes import ask_of
 from gateway.catalog.catalog import ModelEntry
+from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values import forms
+from ledger.core.values.errors import Unavailable
 from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import to_hex
 from ledger.core.values.meters import Meter
@@ -525,6 +527,35 @@ def test_a_stream_of_sound_that_is_cut_looks_cut_and_is_paid_by_no_character(
     assert (again.status_code, code_of(again.json())) == (502, "node_cut"), "and not half of it as if it were whole"
     assert again.headers["tollway-receipt"] == to_hex(receipt.call_id)
     assert len(node.asked) == 1
+
+
+def test_the_last_byte_of_sound_waits_for_the_receipt(
+    world: World,
+    behaved: Running,
+    consumer: Signer,
+    key: Callable[[Running], str],
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(_: ReceiptLog, drafts: object, settle: Callable[[bool], None]) -> None:
+        settle(False)
+        raise Unavailable("the disk is full")
+
+    shown, got = key(behaved), bytearray()
+    node.behaviour = streaming_sound(b"RIFF", b"more")
+    monkeypatch.setattr(ReceiptLog, "append", fails)
+    headers = {"Authorization": f"Bearer {shown}"}
+
+    def hear() -> None:
+        asked = {**SPOKEN, "stream_format": "audio"}
+        with behaved.http.stream("POST", SPEECH, json=asked, headers=headers) as answer:
+            for piece in answer.iter_raw():
+                got.extend(piece)
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        hear()
+    assert got == b"RIFFmor", "what nobody could charge for has no end"
+    assert world.receipts_of(consumer.address) == []
 
 
 def test_a_stream_of_sound_is_tried_elsewhere_until_its_first_byte_and_has_an_end(
