@@ -38,7 +38,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients
+test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/paying
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
@@ -123,6 +123,11 @@ $(STAMP)/clients: tests/gateway/clients/clients.lock | install
 	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
+# Those that pay, from npm.
+$(STAMP)/paying: tests/gateway/clients/paying/package-lock.json | install
+	cd tests/gateway/clients/paying && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
@@ -140,6 +145,9 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 	sed -i '/^ *"funding": {$$/,/^ *}/d' package-lock.json
+	cd tests/gateway/clients/paying && PATH="$(CURDIR)/$(BIN):$$PATH" && \
+	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
+	  node -e 'const f = "./package-lock.json", l = require(f); for (const p of Object.values(l.packages)) delete p.funding; require("fs").writeFileSync(f, JSON.stringify(l, null, 2) + "\n")'
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --only-binary :all: --no-header --no-annotate $(UPGRADE)
 
 clean:            ## forget the environment (not the data: that is `tollway down --forget`)

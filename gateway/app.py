@@ -35,7 +35,7 @@ from gateway.dialects import token_count
 from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
-from gateway.payment import x402
+from gateway.payment import ways, x402
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
@@ -47,10 +47,8 @@ WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits",
 ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
-UNPAID = {x402.HEADER: frozenset((400, 402, 499, 503)), b"tollway-voucher": frozenset((402,))}
-"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row. A
-voucher does when nothing is behind it: anybody can sign that.
-"""
+UNPAID = frozenset((400, 402, 499, 503))
+"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row."""
 
 
 class App:
@@ -139,7 +137,10 @@ class App:
 
 
 def _paid_nothing(client: Client) -> bool:
-    return any(client.status in ends and header in client.headers for header, ends in UNPAID.items())
+    """Whether its payment, or its voucher, paid for nothing: anybody can sign a voucher that nothing is behind."""
+    if client.status == 402 and b"tollway-voucher" in client.headers:
+        return True
+    return client.status in UNPAID and ways.has_payment(client.headers)
 
 
 def _asks_before(client: Client) -> bool:

@@ -15,7 +15,7 @@ from gateway.api.schemas.openapi import Typed
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment import x402
+from gateway.payment import authorizations
 from gateway.payment.auth import Caller, require
 from gateway.payment.billing import Note
 from ledger.core.accounts import accounts, permissions
@@ -93,7 +93,7 @@ def _check_signature(gateway: Gateway, deposit: DepositRequest) -> None:
     nonce = keccak256(word(deposit.lane), word(deposit.account), deposit.salt)
     window = (deposit.valid_after, deposit.valid_before)
     signed = TokenAuthorization(deposit.account, deposit.lane, deposit.amount, *window, nonce)
-    digest = signing_digest(x402.token_domain(gateway), signed.hash(RECEIVE_TYPEHASH))
+    digest = signing_digest(authorizations.token_domain(gateway), signed.hash(RECEIVE_TYPEHASH))
     if not signed_by(digest, deposit.signature, deposit.account):
         raise Refusal(401, "invalid_signature", "the authorization is not signed by its account", param="signature")
 

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter
 
 from gateway import bounds
@@ -22,7 +23,7 @@ from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
-from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
+from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
 from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
@@ -45,7 +46,7 @@ from gateway.metering.ask import (
     TRANSCRIPTIONS,
     Ask,
 )
-from gateway.payment import x402
+from gateway.payment import authorizations, ways
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
@@ -67,6 +68,8 @@ ALIASES = {RERANK_V2: RERANK}
 NAMED_PATHS = OPENAI | media.PATHS | PAID | {invoke.PATH}
 """Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
+ACCOUNT_HEADERS = (b"authorization", b"tollway-voucher")
+"""Where a request says whose account pays."""
 PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 NAMED_IN_FORM = re.compile(rb'name="?model"?\r\n(?:[^\r\n]{1,100}\r\n)?\r\n([^\r\n]{1,128})\r\n')
@@ -132,19 +135,14 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
     headers = client.headers
-    has_key = b"authorization" in headers or b"tollway-voucher" in headers
-    by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
-    if by_x402 and x402.HEADER not in headers:
-        x402.check_version(headers)
+    payment = ways.read(gateway, headers, now) if not gateway.private else None
+    if payment is None and not gateway.private and headers.keys().isdisjoint(ACCOUNT_HEADERS):
         raise await _price(gateway, path, client)
-    payment, settled = None, Headers()
-    if by_x402:
-        payment = x402.read(gateway, headers[x402.HEADER], now)
+    if payment is not None:
         with gateway.payments.place(to_hex(payment.payer)):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
         caller, keyed = Caller(payment.payer), True
         identity = call_id(gateway.lane, payment.payer, NO_KEY, path, idempotency_key(headers) or payment.key)
-        settled = [x402.settled(gateway, payment)]
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
         if caller.limited:
@@ -155,7 +153,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
     ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
     parent = _parent_of(gateway, caller, headers)
-    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
+    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, realm=realm, parent=parent)
     entry = catalog.find(ask.model)
     client.model = entry.name if not catalog.realm else None
     if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
@@ -194,9 +192,9 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
 async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
     entry = scope.catalog.find(ask.model)
     route = await _route(scope, entry, ask)
-    path, host = quote(path, safe="@/"), headers.get(b"host", b"")
+    path = quote(path, safe="@/")
     body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
-    return x402.required(scope.gateway, path, host, route.price, body)
+    return ways.required(scope.gateway, path, headers, route.price, body)
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
@@ -264,7 +262,11 @@ async def _make(
     if request.payment is not None:
         assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
-            await x402.take(gateway, request.payment, fingerprint, route.price, request.client.presence)
+            relayed = await authorizations.take(
+                gateway, request.payment, fingerprint, route.price, request.client.presence
+            )
+        headers = ways.taken(gateway, request.payment, relayed)
+        request = msgspec.structs.replace(request, extra_headers=headers)
         _open(gateway, request.client)
     elif caller.key is None:
         assert fingerprint is not None

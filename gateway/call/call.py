@@ -29,9 +29,9 @@ from gateway.metering.openai import BYTE_ORDER_MARK
 from gateway.metering.usage import Meters
 from gateway.payment import billing
 from gateway.payment.auth import Caller
+from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
-from gateway.payment.x402 import Payment
 from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
 from ledger.core.catalog import protocols

@@ -58,6 +58,8 @@ class Failed(Answer):
     error: Failure
     type: str = ""
     """Where Anthropic's clients ask: error."""
+    x402_version: int = Field(2, alias="x402Version", description="of a 402: the version of x402 that is spoken")
+    accepts: list[dict[str, str]] = Field([], description="of a 402: a word for clients of x402's version 1")
 
 
 class FailedTensors(Answer):
