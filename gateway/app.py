@@ -30,6 +30,8 @@ from gateway.api import (
 from gateway.api.schemas import openapi
 from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
 from gateway.call.idempotency import StoredResponse
+from gateway.console import routes as console
+from gateway.console.overview import Overview
 from gateway.context import Gateway
 from gateway.dialects import token_count
 from gateway.dialects.translation import DIALECTS, TranslatedClient
@@ -96,11 +98,7 @@ class App:
         """Serve a request, unless its address has sent too much of what costs the gateway work."""
         address, shows = client.sender.address, not CREDENTIALS.isdisjoint(client.headers)
         try:
-            if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
-                gateway.failures.check(address, "wrong credentials")
-            if scope["method"] == "POST" and scope["path"] in WRITES:
-                gateway.writes.check(address, "publications and requests")
-                gateway.writes.note(address)
+            _check_rates(gateway, scope, client, shows)
         except Refusal as refused:
             await client.refuse(refused)
             return
@@ -134,6 +132,19 @@ class App:
                 return
             receive = client.again(body)
         await self.api_routes(scope, receive, client.send)
+
+
+def _check_rates(gateway: Gateway, scope: Message, client: Client, shows: bool) -> None:
+    """Refuse what is one too many of its address: with wrong credentials, of what leaves a row, or of pages."""
+    address, path = client.sender.address, scope["path"]
+    if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
+        gateway.failures.check(address, "wrong credentials")
+    if scope["method"] == "POST" and path in WRITES:
+        gateway.writes.check(address, "publications and requests")
+        gateway.writes.note(address)
+    elif console.is_page(path):
+        gateway.pages.check(address, "pages")
+        gateway.pages.note(address)
 
 
 def _paid_nothing(client: Client) -> bool:
@@ -177,10 +188,11 @@ def api_routes(running: Running) -> FastAPI:
         responses=openapi.ERRORS,
         generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
-    app.state.protocols = Protocols()
+    app.state.protocols, app.state.overview = Protocols(), Overview()
     modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
     for module in modules:
         app.include_router(module.router)
+    app.include_router(console.router)
     openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -105,6 +105,10 @@ WRITES_WHEN_BUSY: Final = 6
 """Of all addresses in a minute; beyond that an address has few. A sum alone is itself the attack: ten addresses fill
 it.
 """
+PAGES_A_MINUTE: Final = 240
+"""Pages of the console that an address is shown: each is read from the database and written in a thread that all who do
+not call share.
+"""
 ADDRESSES: Final = 10_000
 """Addresses whose rates are remembered."""
 

@@ -189,22 +189,26 @@ async def show_receipt(
     receipt is there once its batch is public, and without `noted`.
     """
 
-    def read(session: Session) -> dict[str, Any]:
-        found = _find(session, gateway.lane, receipt)
-        shown = _shown_to(session, gateway, caller, found) if found is not None else None
-        if found is None or shown is None:
-            raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
-        body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
-        subs = receipts.children(session, gateway.lane, found.receipt.call_id)
-        theirs = [_shown_to(session, gateway, caller, sub) for sub in subs]
-        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
-        return shown | {
-            "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
-            "subs": [sub for sub in theirs if sub is not None],
-            "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
-        }
+    return await gateway.aside(lambda session: receipt_shown(session, gateway, caller, receipt))
 
-    return await gateway.aside(read)
+
+def receipt_shown(session: Session, gateway: Gateway, caller: Caller | None, receipt: str) -> dict[str, Any]:
+    """A receipt with its terms, sub-calls and batch, as a caller, None for a stranger, may see it. Refused with 404 if
+    it is not there, or not for them.
+    """
+    found = _find(session, gateway.lane, receipt)
+    shown = _shown_to(session, gateway, caller, found) if found is not None else None
+    if found is None or shown is None:
+        raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
+    body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
+    subs = receipts.children(session, gateway.lane, found.receipt.call_id)
+    theirs = [_shown_to(session, gateway, caller, sub) for sub in subs]
+    batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
+    return shown | {
+        "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
+        "subs": [sub for sub in theirs if sub is not None],
+        "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
+    }
 
 
 def _shown_to(session: Session, gateway: Gateway, caller: Caller | None, signed: Signed) -> dict[str, Any] | None:

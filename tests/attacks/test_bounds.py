@@ -480,6 +480,19 @@ def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
         assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
 
 
+def test_an_address_is_shown_240_pages_a_minute(gateway: Running) -> None:
+    with others_served(gateway), dial(gateway) as wire:
+        began = time.monotonic()
+        statuses: list[int] = []
+        while 429 not in statuses and len(statuses) < 1_000:
+            wire.sendall(head("GET", "/keys/none"))
+            statuses.append(read_answer(wire)[0])
+        assert 240 <= statuses.count(404) <= 242 + 4 * (time.monotonic() - began), "240 at once, and four a second"
+        assert send(gateway, head("GET", "/"))[0] == 429
+        assert send(gateway, head("GET", "/v1/models"))[0] == 200
+        assert send(gateway, head("GET", "/"), source=OTHER)[0] == 200
+
+
 def test_all_addresses_together_leave_1200_rows_a_minute_and_then_few_each(gateway: Running) -> None:
     """Whoever has many addresses wrote without a bound, and a bound for all together would have shut out the others."""
     post = head("POST", "/v1/documents", length=2) + b"{}"

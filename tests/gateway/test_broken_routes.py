@@ -23,6 +23,7 @@ BROKEN = {
     "/.well-known/x402",
     "/discovery/resources",
     "/llms.txt",
+    "/v1/alarms",
     "/v1/audio/speech",
     "/v1/audio/transcriptions",
     "/v1/balance",

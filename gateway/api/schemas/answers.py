@@ -687,6 +687,40 @@ class Health(Answer):
     bond: Literal["ok", "nearly_reached", "reached"]
 
 
+class ShownAlarm(Answer):
+    """One thing that is wrong, and a command or a page that helps. An alarm of a law names the first account and
+    receipt where it shows.
+    """
+
+    name: str
+    message: str
+    account: str | None
+    receipt: str | None
+    remedy: str
+
+
+class SeenGateway(Answer):
+    """A gateway that did not stop, and how long ago it showed that it is alive."""
+
+    gateway: HexAddress
+    seen_ms: int
+
+
+class Alarms(Answer):
+    """What is wrong with a lane now, the most urgent first; and how long the oldest of each kind waits, in ms, 0 when
+    nothing does.
+    """
+
+    object: Literal["list"]
+    data: list[ShownAlarm]
+    unposted_ms: int
+    unbatched_ms: int
+    uncommitted_ms: int
+    indexed_ms: int
+    questions: int
+    gateways: list[SeenGateway]
+
+
 class Server(Answer):
     """Name, version and extensions of this server."""
 
