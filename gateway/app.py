@@ -67,7 +67,10 @@ class App:
         if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
             return
-        client = (TranslatedClient if scope["path"] in DIALECTS else Client)(scope, receive, send)
+        path = scope["path"]
+        if path in paid_routes.ALIASES:
+            path = scope["path"] = paid_routes.ALIASES[path]
+        client = (TranslatedClient if path in DIALECTS else Client)(scope, receive, send)
         if client.sender.place is not None:
             await self._serve(gateway, scope, client)
             return

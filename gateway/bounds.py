@@ -13,6 +13,7 @@ import numpy as np
 
 from gateway.errors import Refusal
 from gateway.upstream.guard import Network
+from ledger.core.values import forms
 
 KIB, MIB = 2**10, 2**20
 
@@ -73,6 +74,10 @@ DIGITS: Final = 15
 """Of a number in a header, a client's or a node's. Python reads no number of 5,000 digits: an error of ours, once after
 the charge.
 """
+FORM_PARTS: Final = forms.FORM_PARTS
+FORM_HEAD_BYTES: Final = forms.FORM_HEAD_BYTES
+FORM_FIELD_BYTES: Final = forms.FORM_FIELD_BYTES
+"""Of a form: parts, the head of each, and the text of a field. The bytes of its file are the body's."""
 MODEL_NAME: Final = 128
 """Characters. The nearest names to one of 5 MB took 6 s."""
 

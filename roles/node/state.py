@@ -16,6 +16,8 @@ class Limits:
     """Bounds on a call. `batch` calls run together; `queue` more may wait."""
 
     body_bytes: int = 1 << 20
+    recording_bytes: int = (20 << 20) + (64 << 10)
+    """Of a request with a recording: as gateways take it, and what they write around it."""
     call_seconds: float = 60.0
     drain_seconds: float = 30.0
     batch: int = 8

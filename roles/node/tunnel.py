@@ -19,8 +19,8 @@ from ledger.core.values.typed_data import Domain, Signer, signing_digest
 
 log = logging.getLogger("node")
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 30.0
-MAX_BODY_BYTES = 20 << 20
-"""Of a call, as gateways take it."""
+MAX_BODY_BYTES = (20 << 20) + (64 << 10)
+"""Of a call: as gateways take it, and what they write around it."""
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade"}
 
 

@@ -297,6 +297,27 @@ def test_a_body_is_read_only_after_its_key_was_checked(gateway: Running, key: st
         assert read(wire).startswith(b"HTTP/1.1 401"), "and nobody is asked to go on"
 
 
+def test_a_form_has_32_parts_with_heads_of_2_kib_and_fields_of_64_kib(gateway: Running, key: str) -> None:
+    disposition = b'Content-Disposition: form-data; name="%b"'
+
+    def asked(*parts: tuple[bytes, bytes]) -> int:
+        file = (disposition % b'file"; filename="a', b"OggS")
+        whole = b"".join(b"--b\r\n%b\r\n\r\n%b\r\n" % one for one in (*parts, file)) + b"--b--\r\n"
+        lines = (f"Authorization: Bearer {key}", "Content-Type: multipart/form-data; boundary=b")
+        return send(gateway, head("POST", "/v1/audio/transcriptions", *lines, length=len(whole)) + whole)[0]
+
+    model, other = (disposition % b"model", b"@no/model"), (disposition % b"x", b"1")
+    longest = b"X: " + b"x" * (2 * KIB - len(disposition % b"x") - 11) + b"\r\n" + disposition % b"x"
+    with others_served(gateway):
+        assert asked(model, *[other] * 30) == 404, "it was read, and there is no such model"
+        assert asked(model, *[other] * 31) == 400
+        assert asked(model, *[other] * 100_000) == 400
+        assert asked(model, (longest, b"1")) == 404
+        assert asked(model, (b"x" + longest, b"1")) == 400
+        assert asked(model, (disposition % b"x", b"1" * 64 * KIB)) == 404
+        assert asked(model, (disposition % b"x", b"1" * (64 * KIB + 1))) == 400
+
+
 @pytest.mark.slow
 def test_what_comes_after_a_refusal_is_dropped_for_5_seconds_or_20_mib(gateway: Running) -> None:
     wrong = head("POST", PATH, "Authorization: Bearer tw_wrong", length=100 * MIB)

@@ -764,3 +764,41 @@ class Tensors(Answer):
     platform: str
     inputs: list[Tensor]
     outputs: list[Tensor]
+
+
+# Images and recordings.
+
+
+class Image(Answer):
+    """One image: its bytes in base64, or where its node keeps it for a while."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: str | None = None
+
+
+class Images(Answer):
+    """As many images as were asked for, or fewer."""
+
+    data: list[Image]
+    created: int | None = None
+    model: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+    quality: str | None = None
+    size: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+class Transcription(Answer):
+    """What a recording says; with `verbose_json` and `diarized_json` also when, and by whom."""
+
+    text: str
+    model: str | None = None
+    task: str | None = None
+    language: str | None = None
+    duration: float | str | None = None
+    segments: list[dict[str, Any]] | None = None
+    words: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+    usage: dict[str, Any] | None = None
