@@ -16,6 +16,8 @@ GAP: Final = 10
 """Between two blocks of a column, at most."""
 TITLES: Final = 22
 """Above the columns, for their titles."""
+LINE: Final = 18
+"""From the middle of a block's label to the next one's, at least."""
 LABELS: Final = 190
 """Room for the labels at the right of the last column."""
 BOX_WIDTH: Final = 200
@@ -74,11 +76,12 @@ def sankey(columns: Sequence[Sequence[str]], flows: Iterable[Flow]) -> Drawing:
     step = (WIDTH - LABELS - BLOCK) // max(len(columns) - 1, 1)
     placed: dict[str, Block] = {}
     for place, column in enumerate(columns):
-        y = TITLES
+        y, middle = TITLES, TITLES - LINE
         for key in column:
             tall = max(1, through[key] * room // most)
+            y = max(y, middle + LINE - tall // 2)
             placed[key] = Block(place * step, y, BLOCK, tall, key)
-            y += tall + gap
+            y, middle = y + tall + gap, y + tall // 2
     left = {key: block.y for key, block in placed.items()}
     right = dict(left)
     bands = []

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from gateway.console import overview
+from gateway.console import drawing, overview
 from gateway.console.assets import FOLDER
 from gateway.console.rendering import amount
 from ledger.core.catalog.bids import Role
@@ -196,6 +196,21 @@ def test_the_overview_draws_what_public_batches_paid_and_names_no_consumer(
     assert text.count('<path class="band') == 2 * len(paid)
     assert to_hex(consumer.address) not in text
     assert f'<a href="/explorer/{batch["number"]}">' in text
+
+
+def test_no_label_of_a_drawing_lies_upon_another_one() -> None:
+    small = [("consumers", f"role {n}", 1) for n in range(6)] + [(f"role {n}", f"payee {n}", 1) for n in range(6)]
+    most = [("consumers", "compute", 10**6), ("compute", "north", 10**6)]
+    columns = [
+        ["consumers"],
+        ["compute", *(f"role {n}" for n in range(6))],
+        ["north", *(f"payee {n}" for n in range(6))],
+    ]
+    drawn = drawing.sankey(columns, [*most, *small])
+    middles = {(block.x, block.y + block.height // 2) for block in drawn.blocks}
+    assert all(y == other or abs(y - other) >= 14 for x, y in middles for at, other in middles if x == at)
+    assert len(middles) == len(drawn.blocks)
+    assert max(block.y + block.height for block in drawn.blocks) < drawn.height
 
 
 def test_a_lane_of_a_chain_shows_its_bond_and_what_is_at_stake(chain: World) -> None:
