@@ -142,6 +142,10 @@ KEPT_ANSWER_BYTES: Final = 4 * MIB
 KEPT_BYTES: Final = 64 * MIB
 KEPT_ANSWERS: Final = 10_000
 
+# What one call may ask for (tests/gateway/test_media.py).
+MOST_IMAGES: Final = 16
+SPOKEN_CHARACTERS: Final = 4_096
+
 # What is counted by name (tests/gateway/test_metrics.py).
 METERED_MODELS: Final = 128
 METERED_PROVIDERS: Final = 256

@@ -1,4 +1,6 @@
-"""The commands of the book's role pages, for a test that types them as they are written there."""
+"""The commands of the book's role pages, for a test that types them as they are written there. Alone, because the
+house's tests and the journey's both read it.
+"""
 
 import re
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ TITLES = {
     "agents": "For agents",
     "health": "Health",
 }
-WAYS = {"key": "API key", "account": "account's signature", "voucher": "voucher", "payment": "x402 payment"}
+WAYS = {"key": "API key", "account": "account's signature", "voucher": "voucher", "payment": "x402 or MPP payment"}
 EXAMPLES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/chat/completions"): {
         "model": "@wanda/customer-service",

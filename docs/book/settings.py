@@ -29,7 +29,7 @@ MEANINGS = {
     Meter.output_image: "images in the answer",
     Meter.search: "searches that the server made for the answer",
     Meter.input_character: "characters of the prompt",
-    Meter.ms: "milliseconds that the node worked",
+    Meter.ms: "milliseconds that serving took; of a transcription, the recording's length",
     Meter.byte: "bytes of the answer, as the consumer gets them",
     Meter.fuel: "instructions of WebAssembly between the steps of a workflow",
 }

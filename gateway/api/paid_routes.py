@@ -455,7 +455,7 @@ _describe(
     "images",
     "Images of a text, whole: `stream` is refused.",
     {"model": MODEL, "prompt": {"type": "string", "minLength": 1}},
-    n={"type": "integer", "minimum": 1, "maximum": media.MOST_IMAGES, "default": 1},
+    n={"type": "integer", "minimum": 1, "maximum": bounds.MOST_IMAGES, "default": 1},
     size=TEXT,
     quality=TEXT,
     style=TEXT,

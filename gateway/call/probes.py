@@ -73,7 +73,7 @@ async def send_due(gateway: Gateway) -> None:
     for provider, subject in unwell.take(steady_ms(), MOST_AT_ONCE - len(unwell.probes)):
         for entry in gateway.catalog.everywhere(subject):
             for candidate in entry.candidates:
-                if candidate.provider != provider:
+                if candidate.provider != provider or (_is_dear(entry) and not candidate.health.paused_until):
                     continue
                 if not candidate.health.is_connected:  # it is probed when its tunnel is there again
                     candidate.health.probed_at = steady_ms()
@@ -82,6 +82,13 @@ async def send_due(gateway: Gateway) -> None:
                     task = asyncio.create_task(_probe(gateway, entry, candidate))
                     unwell.probes[task] = provider
                     task.add_done_callback(unwell.probes.pop)
+
+
+def _is_dear(entry: ModelEntry) -> bool:
+    """Whether a probe makes a whole image or a sound: for whoever fails callers, and for no better quality than calls
+    show. Anybody can make calls that fail.
+    """
+    return ask_of(entry).path in media.PATHS
 
 
 def add_paused(gateway: Gateway) -> None:

@@ -126,6 +126,8 @@ class _Streaming(ABC):
         self.client: Client = request.client
         self.stored: list[bytes] | None = [] if request.keyed else None
         self.stored_bytes = 0
+        self.waited_ms = 0
+        """For the consumer, until it had taken what was written."""
         call_header = (b"tollway-call", to_hex(request.call_id).encode())
         self.headers = [*HEADERS, call_header, *request.extra_headers]
         by_byte = Meter.byte in candidate.tariff.metered
@@ -212,7 +214,10 @@ class _Streaming(ABC):
                     break
                 self.unsent = accumulator.take(chunk)
         except NodeFailed as failed:
-            if self.end is EndReason.normal:
+            slow = failed.kind == "timeout" and self.waited_ms >= self.gateway.settings.idle_stream_seconds * 1_000
+            if self.end is EndReason.normal and slow:  # its reader used the time up, and pays for what it has
+                self.end = EndReason.client_abort
+            elif self.end is EndReason.normal:
                 self.end, self.failure = EndReason.upstream_cut, failed
             elif self.end is EndReason.timeout:
                 self.failure = NodeFailed("the node took longer than its call or workflow gives it", "late")
@@ -269,7 +274,9 @@ class _Streaming(ABC):
             self.stored_bytes += len(body)
         if not self.client.answered:
             await self.client.begin(200, self.headers)
+        began = steady_ms()
         await self.client.write(body, more=more)
+        self.waited_ms += steady_ms() - began
 
     def _kept(self) -> StoredResponse:
         return StoredResponse(200, self.headers, b"".join(self.stored or ()))
@@ -329,7 +336,7 @@ class _Sound(_Streaming):
         self.headers = [kind, NO_SNIFFING, *self.headers[len(HEADERS) :]]
 
     async def _metered(self, meters: Meters, took_ms: int) -> Metered:
-        is_whole = self.end in (EndReason.normal, EndReason.client_abort)
+        is_whole = self.end in (EndReason.normal, EndReason.client_abort, EndReason.hold_reached)
         return media.streamed(self.call.ask, self.accumulator.size, took_ms, is_whole=is_whole)
 
     async def _finish(self, signed: tuple[Signed, ...], failure: TollwayError | None) -> StoredResponse:

@@ -17,4 +17,4 @@ for _module in MODULES:
 
 def is_page(path: str) -> bool:
     """Whether a path is a page's, which costs a reading and a rendering."""
-    return path.split("/", 2)[1] in SECTIONS
+    return path.removeprefix("/").partition("/")[0] in SECTIONS

@@ -24,12 +24,17 @@ from ledger.core.values.ids import Digest
 from ledger.core.values.meters import Meter, by_meter
 
 PATHS: Final = frozenset((IMAGES, SPEECH, TRANSCRIPTIONS))
-MOST_IMAGES: Final = 16
-"""Images that one request may ask for."""
 MORE_IMAGES: Final = frozenset(
-    ("num_images", "num_images_per_prompt", "num_outputs", "number_of_images", "n_images", "batch_size", "samples")
-)
-"""Fields by which some servers are told how many images to make. The gateway tells them by `n` alone."""
+    (
+        "batchsize", "imagecount", "maximages", "nimages", "niter", "nsamples", "numberofimages", "numimages",
+        "numimagesperprompt", "numoutputs", "numsamples", "samplecount", "samples",
+    )
+)  # fmt: skip
+"""Fields by which some servers are told how many images to make, in small letters without `_` and `-`. The gateway
+tells them by `n` alone.
+"""
+SECOND_FILES: Final = frozenset(("file", "url", "file_url", "audio_url", "audio", "input", "uri"))
+"""Texts of a form by which some servers are told of another recording than the one that is sent and paid for."""
 READ_TOKENS_A_SECOND: Final = 50
 """Of a recording, at most: Whisper reads so many frames, and others fewer tokens."""
 WRITTEN_TOKENS_A_SECOND: Final = 25
@@ -88,13 +93,16 @@ def read(path: str, body: bytes, content_type: str) -> Ask:
         raise Refusal(400, "invalid_request", f"{name} is a text, and not an empty one", param=name)
     media = Media(wanted.response_format or "", input_tokens=len(body))
     if path == SPEECH:
+        if len(text) > bounds.SPOKEN_CHARACTERS:
+            message = f"input has at most {bounds.SPOKEN_CHARACTERS} characters: send it in parts"
+            raise Refusal(400, "invalid_request", message, param="input")
         media = msgspec.structs.replace(media, characters=len(text))
         return msgspec.structs.replace(ask, stream=streams, choices=1, media=media)
     for field in ask.fields:
-        if field.lower() in MORE_IMAGES:
+        if field.lower().replace("_", "").replace("-", "") in MORE_IMAGES:
             raise Refusal(400, "invalid_request", f"leave {field} out: n says how many images", param=field)
-    if ask.choices > MOST_IMAGES:
-        raise Refusal(400, "invalid_request", f"a request is for at most {MOST_IMAGES} images", param="n")
+    if ask.choices > bounds.MOST_IMAGES:
+        raise Refusal(400, "invalid_request", f"a request is for at most {bounds.MOST_IMAGES} images", param="n")
     made = msgspec.structs.replace(media, images=ask.choices, characters=len(text))
     return msgspec.structs.replace(ask, choices=1, media=made)
 
@@ -111,7 +119,11 @@ def _read_form(body: bytes, content_type: str) -> Ask:
     if answers not in TRANSCRIBED:
         known = ", ".join(TRANSCRIBED)
         raise Refusal(400, "invalid_request", f"response_format is one of {known}", param="response_format")
-    _check_whole((form.text("stream") or "").lower() in ("true", "1"))
+    for part in form.parts:
+        if not part.is_file and part.name.lower() in SECOND_FILES:
+            message = f"leave {part.name} out: the recording is the one file"
+            raise Refusal(400, "invalid_request", message, param=part.name)
+    _check_whole((form.text("stream") or "").strip().lower() not in ("", "false", "0"))
     heard = sound.length(file)
     return _transcription(model, body, Media(answers, heard=heard, form=form), len(body) - len(file))
 
@@ -239,7 +251,8 @@ def _images(ask: Ask, body: bytes, noted: NodeUnits) -> tuple[Metered, bytes]:
         body = msgspec.json.encode(outer)
     claimed = answer.usage.inputs if answer.usage is not None else noted.get(Meter.input_token)
     made = min(len(images), asked)
-    return _metered(ask, claimed, usage.estimate(len(ask.body)), {Meter.output_image: made}, len(images) > asked), body
+    counts = {Meter.output_image: made}  # what is too much is cut off and earns nothing, so it is no claim
+    return _metered(ask, claimed, usage.estimate(len(ask.body)), counts, overclaimed=False), body
 
 
 def _spoken(ask: Ask, reply: Reply, body: bytes, noted: NodeUnits) -> Metered:
@@ -279,21 +292,27 @@ class SoundStream:
         return self._hasher.digest()
 
     def take(self, chunk: bytes) -> bytes:
-        """What goes to the consumer now. Raises NodeFailed when the node sends too much."""
+        """What goes to the consumer now. What is more than an answer may have ends it, full and paid: to let it fail
+        would give all that was passed on for nothing.
+        """
         if not chunk:
             return b""
-        self.size += len(chunk)
-        if self.size > self._most:
-            raise NodeFailed(f"the node's answer is longer than {self._most} bytes", "too_long", limit_bytes=self._most)
-        passed, self.last = self.last + chunk[:-1], chunk[-1:]
+        room = self._most - self.size
+        heard = self.last + chunk[:room]
+        self.size += min(len(chunk), room)
+        passed, self.last = heard[:-1], heard[-1:]
         self._hasher.update(passed)
         self.state = StreamState.begun
+        if len(chunk) > room:
+            self.close()
+            self.state = StreamState.full
         return passed
 
     def close(self) -> None:
-        """The node has ended its answer."""
-        self._hasher.update(self.last)
-        self.state = StreamState.finished
+        """The answer has ended."""
+        if self.state < StreamState.finished:
+            self._hasher.update(self.last)
+            self.state = StreamState.finished
 
 
 def streamed(ask: Ask, size: int, took_ms: int, *, is_whole: bool) -> Metered:
@@ -324,7 +343,9 @@ async def _transcribed(meters: Meters, ask: Ask, body: bytes, noted: NodeUnits) 
     ms = heard.usual_ms if claim.ms is None else min(claim.ms, heard.ms)
     inputs = _tokens(ms, READ_TOKENS_A_SECOND // 5) if claim.inputs is None else min(claim.inputs, bound)
     ours = await usage.count(meters.tokenizer, text, meters.most) if text and meters.tokenizer is not None else None
-    size, over = len(text.encode()), (claim.ms or 0) >= heard.ms + ROUNDED_MS or (claim.inputs or 0) > bound
+    size, over = len(text.encode()), False
+    if heard.is_exact:  # of packed sound nobody but the node knows the length, and silence packs well
+        over = (claim.ms or 0) >= heard.ms + ROUNDED_MS or (claim.inputs or 0) > bound
     if claim.outputs is None:
         outputs, more = ours if ours is not None else usage.estimate(size), False
     else:

@@ -134,12 +134,13 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
         )
         signature = bytes.fromhex(payload["signature"].removeprefix("0x"))
         scheme, network, asset = accepted["scheme"], accepted["network"], address(accepted["asset"].lower())
+        version = sent["x402Version"]
         named = (sent.get("extensions") or {}).get(IDENTIFIER) or {}
         identifier = (named.get("info") or {}).get("id")
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, Rejected) as error:
         raise Refusal(400, "invalid_payment", f"the payment header is not an x402 v2 payment: {error}") from error
     domain = authorizations.token_domain(gateway)
-    if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or sent["x402Version"] != 2:
+    if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or version != 2:
         raise unpaid("the payment is not of the scheme, network and asset asked for")
     authorizations.check(gateway, signed, signature, now)
     if identifier is not None and not (isinstance(identifier, str) and 16 <= len(identifier) <= 128):

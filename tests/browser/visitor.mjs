@@ -46,9 +46,10 @@ export class Visitor {
     if (response.status() !== 200) this.note(`is answered with ${response.status()}`);
   }
 
-  /** Wait until every request is answered, but those for events, which go on. */
+  /** Wait until every request is answered, but those for events, which go on, and a page of one's own has filled itself. */
   async settle() {
     while (this.waiting.size) await new Promise((resolve) => setTimeout(resolve, 20));
+    await this.page.waitForFunction(() => document.querySelector('#said')?.textContent !== 'Reading…');
   }
 
   /** Look at the page as it is now: axe in light and dark, its width on a telephone; and a screenshot by this name. */

@@ -530,7 +530,7 @@ def test_alarms_are_for_the_operator_alone(world: World, gateway: Running, consu
     assert "custody differs" not in shown(gateway, "/operator")
 
 
-def test_what_waits_too_long_is_among_the_operators_alarms(world: World, gateway: Running, charged: str) -> None:
+def test_the_operator_is_told_how_long_the_oldest_receipt_waits(world: World, gateway: Running, charged: str) -> None:
     told = gateway.of(OPERATOR).get("/v1/alarms").json()
     assert told["data"] == []
     assert told["unposted_ms"] > 0

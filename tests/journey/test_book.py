@@ -104,7 +104,12 @@ class Reader:
             yield
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            try:
+                process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                raise
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -9,9 +9,11 @@ let used = "";
 
 const model = (row) => row.noted.model ?? "";
 const by = (row) => row.noted.key ?? "";
-const tokens = (row, way) => Object.entries(row.units).reduce((sum, [name, n]) => sum + (name.includes(way) ? n : 0), 0);
-const input = (row) => tokens(row, "input_token") + (row.units.cache_write_token ?? 0);
-const output = (row) => tokens(row, "output_token") + (row.units.reasoning_token ?? 0);
+const INPUT = ["input_token", "cached_input_token", "cache_write_token", "input_audio_token"];
+const OUTPUT = ["output_token", "reasoning_token", "output_audio_token"];
+const tokens = (row, meters) => meters.reduce((sum, name) => sum + (row.units[name] ?? 0), 0);
+const input = (row) => tokens(row, INPUT);
+const output = (row) => tokens(row, OUTPUT);
 const took = (row) => (row.noted.started ? row.ended_at - row.noted.started : null);
 const day = (row) => new Date(row.ended_at).toISOString().slice(0, 10);
 const receipt = (row) => element("a", { href: `/explorer/receipts/${encodeURIComponent(row.id)}` }, `${row.seq}`);

@@ -36,5 +36,6 @@ on(one("statement"), "click", async () => {
     cursor = part.headers.get("tollway-next");
     if (!cursor) break;
   }
+  if (cursor) throw new Error("this statement is longer than a browser takes: tollway consumer statement");
   download("statement.csv", text);
 });

@@ -1,28 +1,32 @@
 """Recordings: what kind of file one is, by its first bytes, and how long it can be.
 
 A name or a type that somebody wrote beside a file is never asked. A WAV file's length is its bytes over the rate at
-which whoever hears it plays them. The other kinds are packed: there a millisecond has at least one byte, which is 8
-kbit/s. That is a bound and not a length.
+which whoever hears it plays them, where all readers agree on that: a head that some read otherwise makes no length. The
+other kinds are packed: a millisecond is taken to have at least one byte, which is 8 kbit/s. That bounds what is paid,
+and is no length: silence packs better.
 """
 
 import math
 import re
+import struct
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from ledger.core.values.atoms import ceil_div
 
 BYTES_A_MS: Final = 1
-"""Of packed sound, at least: 8 kbit/s."""
+"""Of packed sound, at least, as far as it is paid: 8 kbit/s."""
 USUAL_BYTES_A_MS: Final = 16
 """Of packed sound whose length nobody says: 128 kbit/s."""
 _CHUNKS = 64
 """Chunks of a WAV file that are passed on the way to its sound."""
-_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,), 0xFFFE: (8, 16, 24, 32, 64)}
-"""The bits of a sample, by the formats of WAV files whose samples are of one size: PCM, float, A-law, mu-law, and what
-says the same at more length.
-"""
-_RATES, _CHANNELS = range(1_000, 768_001), range(1, 65)
+_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,)}
+"""The bits of a sample, by the formats of WAV files whose samples are of one size: PCM, float, A-law, mu-law."""
+_EXTENSIBLE, _SUBFORMAT = 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
+"""The format that says one of those at more length, and how it does."""
+_RATES, _CHANNELS = range(1_000, 192_001), range(1, 9)
+_BURST, _BURST_WITHIN = b"\x72\xf8\x1f\x4e", 1 << 16
+"""How packed sound begins that is written as if it were samples (S/PDIF): some readers unpack it."""
 MOST_SECONDS: Final = 10**9
 """Of a claim: three decades. What is more is no number of seconds."""
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?")
@@ -81,26 +85,34 @@ def _of_wav(file: bytes, size: int) -> Length | None:
     """
     if kind_of(file) != _KINDS[0][1]:
         return None
-    at, second = 12, 0
+    at, second = 12, None
     for _ in range(_CHUNKS):
         name, declared = file[at : at + 4], int.from_bytes(file[at + 4 : at + 8], "little")
         if len(name) < 4 or at + 8 > len(file):
             return None
         if name == b"data":
-            return Length(ceil_div((size - at - 8) * 1000, second), is_exact=True) if second else None
+            if not second or _BURST in file[at + 8 : at + 8 + _BURST_WITHIN]:
+                return None
+            return Length(ceil_div((size - at - 8) * 1000, second), is_exact=True)
         if name == b"fmt ":
-            second = _bytes_a_second(file[at + 8 : at + 24])
+            if second is not None:  # some read the first, others the last
+                return None
+            second = _bytes_a_second(file[at + 8 : at + 8 + min(declared, 40)])
         at += 8 + declared + declared % 2
     return None
 
 
 def _bytes_a_second(described: bytes) -> int:
     """The bytes of a second of sound that is so described; 0 where they are not all alike."""
-    tag, channels, rate, bits = (
-        int.from_bytes(described[first:last], "little") for first, last in ((0, 2), (2, 4), (4, 8), (14, 16))
-    )
+    if len(described) < 16:
+        return 0
+    tag, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", described)
+    if tag == _EXTENSIBLE:
+        if len(described) < 40 or int.from_bytes(described[18:20], "little") != bits or described[26:40] != _SUBFORMAT:
+            return 0
+        tag = int.from_bytes(described[24:26], "little")
     is_known = channels in _CHANNELS and rate in _RATES and bits in _BITS.get(tag, ())
-    return rate * channels * bits // 8 if is_known else 0
+    return rate * frame if is_known and frame == channels * bits // 8 else 0
 
 
 def ms_of(seconds: Any) -> int | None:

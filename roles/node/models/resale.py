@@ -27,6 +27,8 @@ from roles.node.models.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20
 """Of a whole answer, or of all events of a stream."""
+MAX_SOUND_BYTES = 24 << 20
+"""Of speech that is passed on as it comes: more than a gateway takes, so that it ends there, full and paid."""
 HEADER_LENGTH = "Inference-Header-Content-Length"
 WITHOUT_OUTPUT = frozenset(("/v1/embeddings", "/v1/rerank"))
 """Paths whose answers hold nothing that was generated."""
@@ -243,11 +245,11 @@ def _kind(answer: aiohttp.ClientResponse) -> str:
 
 
 async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    left = MAX_ANSWER_BYTES
+    left = MAX_SOUND_BYTES
     async for piece in answer.content.iter_any():
         left -= len(piece)
         if left < 0:
-            raise UpstreamFailed(f"the upstream's answer is longer than {MAX_ANSWER_BYTES} bytes")
+            raise UpstreamFailed(f"the upstream's answer is longer than {MAX_SOUND_BYTES} bytes")
         yield piece
 
 

@@ -1,5 +1,5 @@
 // Somebody who follows every link from the first page on to pages of these sections: two of each kind. Returns the paths
-// that were looked at. A page's screenshot is named by its kind. `refused` are URLs that refuse this reader with 403,
+// that were looked at. Of the first page there is a screenshot, which documents show. `refused` are URLs that refuse this reader with 403,
 // which Chromium notes as an error and a page says in words.
 const MOST = 2;
 
@@ -16,7 +16,7 @@ export default async function visit(visitor, { begin = ['/'], sections = [''], r
     kinds.set(kind, times + 1);
     await visitor.go(path);
     await visitor.settle();
-    await visitor.inspect(times ? '' : kind);
+    await visitor.inspect(kind === 'overview' && !times ? kind : '');
     visited.push(path);
     const links = await page.locator('a[href]').evaluateAll((found) => found.map((link) =>
       new URL(link.getAttribute('href'), document.baseURI).href));

@@ -123,7 +123,12 @@ def test_a_lie_that_the_gateway_signed_is_told_by_the_check_that_it_breaks(shown
     high["shown"]["signature"] = to_hex(malleated(bytes.fromhex(high["shown"]["signature"][2:])))
     other_terms = shown.case(first)
     other_terms["shown"]["terms"] = {"body": to_hex(encode(replace(shown.play.terms, subject=first.call_id)))}
+    foreign = replace(shown.play.stage.domain, name="Not Tollway", version="666")
+    elsewhere = shown.case(first)
+    elsewhere["shown"]["domain"] = shown_domain(foreign)
+    elsewhere["shown"]["signature"] = to_hex(shown.play.stage.operator.sign(receipt_digest(foreign, first)))
     lies: dict[str, tuple[Case, str]] = {
+        "a domain in which no signature counts": (elsewhere, "Receipt"),
         "another signer": (forged, "Signature"),
         "a signature with a high s": (high, "Signature"),
         "a price that its terms do not make": (shown.case(first._replace(price=first.price + 1)), "Price"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -103,11 +104,17 @@ async def test_a_key_that_the_server_does_not_take_is_the_nodes_fault(server: Me
         assert (answer.status, (await answer.json())["error"]["code"]) == (502, "upstream_failed")
 
 
-async def test_speech_comes_as_it_is_made_and_what_breaks_off_looks_cut(server: MediaServer) -> None:
+async def test_speech_comes_as_it_is_made_and_what_breaks_off_looks_cut(
+    server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = threading.Event()
+    monkeypatch.setattr(server, "seen", seen)
     async with selling(server.url, "voice") as client:
         answer = await client.post(SPEECH, json=SPOKEN | {"stream_format": "audio"})
         assert (answer.status, answer.content_type) == (200, "audio/wav")
-        assert await answer.read() == a_wav(MS_A_CHARACTER * len("Grüße"))
+        first = await answer.content.readany()
+        seen.set()  # what comes after the first piece is made only now
+        assert first + await answer.read() == a_wav(MS_A_CHARACTER * len("Grüße"))
 
     async def cut(asked: Asked, wire: Wire) -> None:
         wire.writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 9000\r\n\r\n" + b"RIFF" * 1_000)

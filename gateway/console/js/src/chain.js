@@ -73,6 +73,20 @@ export class Chain {
   }
 
   /**
+   * Whether a gateway's key signs for its lane at a time.
+   * @param {Uint8Array} lane
+   * @param {Uint8Array} key
+   * @param {bigint} seconds
+   * @returns {Promise<boolean>}
+   */
+  async signsFor(lane, key, seconds) {
+    const [keys] = await this.view(this.settlement, 'keys()', []);
+    const asked = [word(lane), word(key), word(seconds)];
+    const [signs] = await this.view(toHex(keys.subarray(12)), 'signsFor(address,address,uint256)', asked);
+    return number(signs) === 1n;
+  }
+
+  /**
    * An old batch, from the last event of its commit.
    * @param {Uint8Array} lane
    * @param {bigint} id

@@ -3,7 +3,8 @@
  * The button on a receipt's page. Whatever a gateway, a chain or a stranger says is put there as text.
  */
 import { Chain } from './chain.js';
-import { Wrong } from './bytes.js';
+import { toHex, Wrong } from './bytes.js';
+import { receiptId, receiptOf } from './receipt.js';
 import { verify } from './verify.js';
 
 /** @typedef {import('./verify.js').Check} Check */
@@ -17,10 +18,10 @@ const MARKS = new Map([
 
 /**
  * Fill the section of a receipt's page with the form, and check when it is sent.
- * @param {HTMLElement} section its `data-receipt` is the receipt's id
+ * @param {HTMLElement} section
  */
 export function start(section) {
-  const id = section.dataset.receipt ?? '';
+  const id = decodeURIComponent(location.pathname.split('/').pop() ?? ''); // as the reader asked for it
   const rpc = input('url', 'https://…', 'URL of an RPC endpoint that you trust');
   const settlement = input('text', '0x…', 'Address of the Settlement contract that you trust');
   const button = element('button', { type: 'submit' }, 'Verify in this browser');
@@ -57,6 +58,8 @@ async function run(id, rpc, settlement, state, list) {
   try {
     state.textContent = 'Reading the receipt and its batch…';
     const evidence = await gather(id);
+    const one = receiptOf(evidence.shown.receipt);
+    if (receiptId(one) !== id && toHex(one.callId) !== id) throw new Wrong(`the gateway shows receipt ${receiptId(one)}, not ${id}`);
     const chain = rpc ? new Chain(rpc, settlement) : null;
     const onProgress = (/** @type {number} */ done) => {
       state.textContent = `Hashing the batch: ${done} receipts…`;
@@ -73,7 +76,7 @@ async function run(id, rpc, settlement, state, list) {
   const unmade = checks.filter((check) => check.ok === null);
   if (failed) state.textContent = `Not verified: ${failed.name} fails.`;
   else if (unmade.length) state.textContent = `${checks.length - unmade.length} checks hold; not checked: ${unmade[0].name}.`;
-  else state.textContent = `Verified: all ${checks.length} checks hold.`;
+  else state.textContent = `Verified: all ${checks.length} checks hold, if ${settlement} is the contract that you know.`;
   return failed ? 'fails' : unmade.length ? 'open' : 'holds';
 }
 

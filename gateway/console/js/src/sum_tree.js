@@ -10,7 +10,7 @@ import { keccak } from './typed_data.js';
 
 /** @type {Word} */
 export const ZERO = new Uint8Array(32);
-export const [PAYOUT_TAG, DEBIT_TAG, RECEIPT_TAG, LINE_TAG, GATEWAY_TAG] = [1, 2, 3, 4, 5];
+export const [RECEIPT_TAG, GATEWAY_TAG] = [3, 5];
 const MAX_HEIGHT = 51;
 
 /**

@@ -4,7 +4,6 @@
  */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { blake3 } from '@noble/hashes/blake3.js';
 import { utf8ToBytes } from '@noble/hashes/utils.js';
 import { Wrong, big, concat, fromHex, number, toHex, word } from './bytes.js';
 
@@ -26,16 +25,6 @@ export function keccak(...parts) {
  */
 export function hashOfText(text) {
   return keccak_256(utf8ToBytes(text));
-}
-
-/**
- * The salted BLAKE3-256 by which receipts name a request or an answer.
- * @param {Uint8Array} salt
- * @param {Uint8Array} content
- * @returns {Uint8Array}
- */
-export function bodyDigest(salt, content) {
-  return blake3(concat(salt, content));
 }
 
 const DOMAIN_TYPEHASH = hashOfText(

@@ -14,6 +14,9 @@ import { amount, build, proof, verify as stands } from './sum_tree.js';
 import { ROLES, decode, termsId } from './terms.js';
 import { recover } from './typed_data.js';
 
+/** What receipts are signed in, beside the chain and the contract. */
+const [NAME, VERSION] = ['Tollway', '2'];
+
 /** @typedef {import('./batch_file.js').BatchFile} BatchFile */
 /** @typedef {import('./chain.js').Chain} Chain */
 /** @typedef {import('./receipt.js').Receipt} Receipt */
@@ -255,11 +258,13 @@ export async function committed(domain, file, chain, batch) {
 export async function key(receipt, file, chain) {
   const known = await chain.gatewayKey(receipt.lane, receipt.gateway);
   const number = file.ranges.find((range) => equal(range.gateway, receipt.gateway))?.number;
-  const ok = known.addedAt > 0n && known.number === BigInt(number ?? 0);
+  const isKey = known.addedAt > 0n && known.number === BigInt(number ?? 0);
+  const ok = isKey && (await chain.signsFor(receipt.lane, receipt.gateway, receipt.endedAt / 1000n));
   const revoked = known.revokedAt ? `, revoked at ${known.revokedAt}` : '';
   return {
     ok,
-    says: ok ? `The gateway’s key is key ${number} of this lane on chain.` : 'The chain does not know this key in this lane.',
+    says: ok ? `The gateway’s key was key ${number} of this lane on chain when it signed.`
+      : isKey ? 'The key was revoked before it signed this.' : 'The chain does not know this key in this lane.',
     inputs: [['key', toHex(receipt.gateway)], ['added', `at ${known.addedAt} (seconds)${revoked}`]],
   };
 }
@@ -270,6 +275,7 @@ export async function key(receipt, file, chain) {
  */
 export function domainOf(shown) {
   const { name, version, chainId, verifyingContract } = shown;
+  if (name !== NAME || version !== VERSION) throw new Wrong(`signatures count in the domain ${NAME} ${VERSION}, not ${name} ${version}`);
   fromHex(verifyingContract, 20);
   return { name, version, chainId: BigInt(chainId), verifyingContract };
 }

@@ -108,7 +108,7 @@ def test_twenty_mib_are_read_in_one_pass_whatever_stands_in_them(filling: bytes)
     boundary = b"b" * 70
     body = (FIELD + FILE).replace(b"--b", b"--" + boundary)
     body = body.replace(b"sound", filling * ((20 << 20) // len(filling))) + b"--" + boundary + b"--\r\n"
-    began = time.process_time()
+    began = time.thread_time()
     form = forms.read("multipart/form-data; boundary=" + boundary.decode(), body)
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
     assert len(form.file("file")) > 19 << 20

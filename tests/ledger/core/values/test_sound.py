@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
 from typing import Any
 
@@ -86,6 +87,50 @@ def test_a_wav_file_that_says_nonsense_is_bounded_like_packed_sound(at: int, val
     if at == 24:
         file[at : at + 4] = value.to_bytes(4, "little")
     assert sound.length(bytes(file)) == Length(len(file), is_exact=False)
+
+
+FMT = struct.Struct("<4sIHHIIHH")
+GUID = bytes.fromhex("000000001000800000aa00389b71")
+
+
+def described(tag: int, channels: int, rate: int, bits: int, more: bytes = b"") -> bytes:
+    """How a WAV file describes its sound."""
+    frame = channels * bits // 8
+    return FMT.pack(b"fmt ", 16 + len(more), tag, channels, rate, rate * frame, frame, bits) + more
+
+
+def extensible(bits: int, tag: int, guid: bytes = GUID) -> bytes:
+    return struct.pack("<HHIH", 22, bits, 1, tag) + guid
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        described(1, 1, 16_000, 16) + described(1, 8, 192_000, 32),
+        described(0xFFFE, 1, 16_000, 16, extensible(16, 0x55)),
+        described(0xFFFE, 1, 16_000, 16, extensible(8, 1)),
+        described(0xFFFE, 1, 16_000, 16, extensible(16, 1, bytes(14))),
+        described(0xFFFE, 1, 16_000, 16),
+        b"fmt \x0e\0\0\0" + struct.pack("<HHIIH", 1, 1, 8_000, 8_000, 1) + b" \0zz" + bytes(4),
+        FMT.pack(b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 32),
+    ],
+    ids=["two heads", "MP3 inside", "other bits", "no subformat", "cut", "14 bytes", "a frame of another size"],
+)
+def test_a_head_that_some_read_otherwise_makes_no_length(head: bytes) -> None:
+    file = b"RIFF\0\0\0\0WAVE" + head + b"data\0\0\0\0" + bytes(32_000)
+    assert not sound.length(file).is_exact
+
+
+def test_what_a_head_says_at_more_length_is_as_long_as_its_bytes() -> None:
+    head = described(0xFFFE, 2, 48_000, 24, extensible(24, 1))
+    file = b"RIFF\0\0\0\0WAVE" + head + b"data\0\0\0\0" + bytes(288_000)
+    assert sound.length(file) == Length(1_000, is_exact=True)
+
+
+def test_packed_sound_that_is_written_as_samples_makes_no_length() -> None:
+    file = a_wav(1_000)
+    at = file.index(b"data") + 8 + 4_096
+    assert not sound.length(file[:at] + b"\x72\xf8\x1f\x4e" + file[at + 4 :]).is_exact
 
 
 @pytest.mark.parametrize(
