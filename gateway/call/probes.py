@@ -88,7 +88,7 @@ def _is_dear(entry: ModelEntry) -> bool:
     """Whether a probe makes a whole image or a sound: for whoever fails callers, and for no better quality than calls
     show. Anybody can make calls that fail.
     """
-    return ask_of(entry).path in media.PATHS
+    return path_of(entry) in media.PATHS
 
 
 def add_paused(gateway: Gateway) -> None:
@@ -163,16 +163,21 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
     return Call(ask, most, billing, iter((candidate,)))
 
 
+def path_of(entry: ModelEntry) -> str:
+    """The route by which a model is probed: the cheapest that its document names."""
+    return next((path for path in (*PROBES, TRANSCRIPTIONS) if PROTOCOLS[path] in entry.protocols), INFER)
+
+
 def ask_of(entry: ModelEntry) -> Ask:
     """A probe of a model, by an interface of its document: one token of chat or of a text, one embedding, one document,
     a small image, a word, a tenth of a second of silence, or tensors that fit the declared inputs. Whether a model can
     use those is not declared, so a refusal of them, or an error, says only that the node is there.
     """
-    for path, said in PROBES.items():
-        if PROTOCOLS[path] in entry.protocols:
-            body = orjson.dumps({"model": entry.name, **said})
-            return media.read(path, body, "") if path in media.PATHS else openai.read(path, body)
-    if Protocol.transcriptions in entry.protocols:
+    path = path_of(entry)
+    if path in PROBES:
+        body = orjson.dumps({"model": entry.name, **PROBES[path]})
+        return media.read(path, body, "") if path in media.PATHS else openai.read(path, body)
+    if path == TRANSCRIPTIONS:
         parts = (Part("model", entry.name.encode()), Part("file", _silence(), is_file=True))
         body = Form(parts).written(BOUNDARY, "silence.wav", "audio/wav")
         return media.read(TRANSCRIPTIONS, body, forms.content_type(BOUNDARY))
