@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas lock clean
+.PHONY: help docs install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -29,6 +29,11 @@ SETTLES = $(if $(TOKEN),--token $(TOKEN))
 down:             ## stop it; nothing is lost
 	$(BIN)/tollway down
 
+docs: install     ## this project as a book, into build/book; every gateway of this clone serves it at /help
+	$(call say,'mkdocs: the book')
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/book/mkdocs.yml
+	@echo 'open build/book/index.html, or start a gateway and see /help'
+
 test: test-fast test-slow test-contracts   ## all tests: the fast ones, the slow ones, the contracts
 
 test-fast: install
@@ -38,7 +43,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients
+test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
@@ -123,6 +128,29 @@ $(STAMP)/clients: tests/gateway/clients/clients.lock | install
 	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
+# Those that pay, from npm.
+$(STAMP)/paying: tests/gateway/clients/paying/package-lock.json | install
+	$(call npm-ci,tests/gateway/clients/paying)
+	@touch $@
+
+console: $(STAMP)/console   ## bundle what the console's pages run: gateway/console/js into gateway/console/static
+	cd gateway/console/js && "$(CURDIR)/$(BIN)/node" build.mjs
+
+images: $(STAMP)/browser   ## the screenshots that the documents show, made by the browser's tests
+	TOLLWAY_IMAGES=docs/images $(PYTEST) tests/journey/test_console.py
+
+# The bundler and what it bundles; a browser to test with, and the libraries by which others verify receipts.
+$(STAMP)/console: gateway/console/js/package.json gateway/console/js/package-lock.json | install
+	$(call npm-ci,gateway/console/js)
+	@touch $@
+
+$(STAMP)/browser: tests/browser/package.json tests/browser/package-lock.json | install
+	$(call npm-ci,tests/browser)
+	@touch $@
+
+npm-ci = @test -w "$$HOME" || export npm_config_cache="$(CURDIR)/.venv/npm"; cd $(1) && \
+  PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
+
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
@@ -138,8 +166,9 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \
 	    $(LOCK) --python-version 3.11 - -o tests/gateway/clients/clients.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
-	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
-	sed -i '/^ *"funding": {$$/,/^ *}/d' package-lock.json
+	for folder in . gateway/console/js tests/browser tests/gateway/clients/paying; do (cd $$folder && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
+	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
+	  node -e 'const f = "./package-lock.json", l = require(f); for (const p of Object.values(l.packages)) delete p.funding; require("fs").writeFileSync(f, JSON.stringify(l, null, 2) + "\n")') || exit; done
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --only-binary :all: --no-header --no-annotate $(UPGRADE)
 
 clean:            ## forget the environment (not the data: that is `tollway down --forget`)

@@ -18,6 +18,7 @@ from gateway.agents.protocols import Protocols
 from gateway.api import (
     accounts,
     health,
+    help,
     inference_v2,
     keys,
     models,
@@ -30,12 +31,14 @@ from gateway.api import (
 from gateway.api.schemas import openapi
 from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
 from gateway.call.idempotency import StoredResponse
+from gateway.console import routes as console
+from gateway.console.overview import Overview
 from gateway.context import Gateway
 from gateway.dialects import token_count
 from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
-from gateway.payment import x402
+from gateway.payment import ways, x402
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
@@ -47,10 +50,8 @@ WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits",
 ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
-UNPAID = {x402.HEADER: frozenset((400, 402, 499, 503)), b"tollway-voucher": frozenset((402,))}
-"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row. A
-voucher does when nothing is behind it: anybody can sign that.
-"""
+UNPAID = frozenset((400, 402, 499, 503))
+"""How a payment ends that paid for nothing: also when its client left, or it lost its place. It may have left a row."""
 
 
 class App:
@@ -66,7 +67,10 @@ class App:
         if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
             return
-        client = (TranslatedClient if scope["path"] in DIALECTS else Client)(scope, receive, send)
+        path = scope["path"]
+        if path in paid_routes.ALIASES:
+            path = scope["path"] = paid_routes.ALIASES[path]
+        client = (TranslatedClient if path in DIALECTS else Client)(scope, receive, send)
         if client.sender.place is not None:
             await self._serve(gateway, scope, client)
             return
@@ -95,11 +99,7 @@ class App:
         """Serve a request, unless its address has sent too much of what costs the gateway work."""
         address, shows = client.sender.address, not CREDENTIALS.isdisjoint(client.headers)
         try:
-            if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
-                gateway.failures.check(address, "wrong credentials")
-            if scope["method"] == "POST" and scope["path"] in WRITES:
-                gateway.writes.check(address, "publications and requests")
-                gateway.writes.note(address)
+            _check_rates(gateway, scope, client, shows)
         except Refusal as refused:
             await client.refuse(refused)
             return
@@ -135,8 +135,24 @@ class App:
         await self.api_routes(scope, receive, client.send)
 
 
+def _check_rates(gateway: Gateway, scope: Message, client: Client, shows: bool) -> None:
+    """Refuse what is one too many of its address: with wrong credentials, of what leaves a row, or of pages."""
+    address, path = client.sender.address, scope["path"]
+    if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
+        gateway.failures.check(address, "wrong credentials")
+    if scope["method"] == "POST" and path in WRITES:
+        gateway.writes.check(address, "publications and requests")
+        gateway.writes.note(address)
+    elif console.is_page(path):
+        gateway.pages.check(address, "pages")
+        gateway.pages.note(address)
+
+
 def _paid_nothing(client: Client) -> bool:
-    return any(client.status in ends and header in client.headers for header, ends in UNPAID.items())
+    """Whether its payment, or its voucher, paid for nothing: anybody can sign a voucher that nothing is behind."""
+    if client.status == 402 and b"tollway-voucher" in client.headers:
+        return True
+    return client.status in UNPAID and ways.has_payment(client.headers)
 
 
 def _asks_before(client: Client) -> bool:
@@ -154,6 +170,7 @@ def api_routes(running: Running) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        app.state.book = help.read(running.settings.help)
         app.state.gateway = gateway = await running.start()
         try:
             async with app.state.protocols.running():
@@ -173,10 +190,13 @@ def api_routes(running: Running) -> FastAPI:
         responses=openapi.ERRORS,
         generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
-    app.state.protocols = Protocols()
-    modules = (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings)
+    app.state.protocols, app.state.overview = Protocols(), Overview()
+    modules = (
+        accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings, help,
+    )  # fmt: skip
     for module in modules:
         app.include_router(module.router)
+    app.include_router(console.router)
     openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gateway.errors import Refusal
 from gateway.upstream.guard import Network
+from ledger.core.values import forms
 
 KIB, MIB = 2**10, 2**20
 
@@ -73,6 +74,10 @@ DIGITS: Final = 15
 """Of a number in a header, a client's or a node's. Python reads no number of 5,000 digits: an error of ours, once after
 the charge.
 """
+FORM_PARTS: Final = forms.FORM_PARTS
+FORM_HEAD_BYTES: Final = forms.FORM_HEAD_BYTES
+FORM_FIELD_BYTES: Final = forms.FORM_FIELD_BYTES
+"""Of a form: parts, the head of each, and the text of a field. The bytes of its file are the body's."""
 MODEL_NAME: Final = 128
 """Characters. The nearest names to one of 5 MB took 6 s."""
 
@@ -99,6 +104,10 @@ WRITES_TOGETHER: Final = 1_200
 WRITES_WHEN_BUSY: Final = 6
 """Of all addresses in a minute; beyond that an address has few. A sum alone is itself the attack: ten addresses fill
 it.
+"""
+PAGES_A_MINUTE: Final = 240
+"""Pages of the console that an address is shown: each is read from the database and written in a thread that all who do
+not call share.
 """
 ADDRESSES: Final = 10_000
 """Addresses whose rates are remembered."""
@@ -132,6 +141,10 @@ NODES: Final = 10_000
 KEPT_ANSWER_BYTES: Final = 4 * MIB
 KEPT_BYTES: Final = 64 * MIB
 KEPT_ANSWERS: Final = 10_000
+
+# What one call may ask for (tests/gateway/test_media.py).
+MOST_IMAGES: Final = 16
+SPOKEN_CHARACTERS: Final = 4_096
 
 # What is counted by name (tests/gateway/test_metrics.py).
 METERED_MODELS: Final = 128

@@ -79,6 +79,8 @@ class Gateway:
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
+    batch_ms: int
+    """How old a lane's oldest receipt is when its batch is due."""
     parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     lane_state: LaneState = NOT_READ
@@ -95,6 +97,7 @@ class Gateway:
     writes: Rates = field(
         default_factory=lambda: Rates(bounds.WRITES_A_MINUTE, bounds.WRITES_TOGETHER, bounds.WRITES_WHEN_BUSY)
     )
+    pages: Rates = field(default_factory=lambda: Rates(bounds.PAGES_A_MINUTE))
     guarantees: Guarantees = field(default_factory=Guarantees)
     tracing: Tracing | None = None
     draining: bool = False

@@ -48,7 +48,7 @@ class ClientLeft(Exception):
 
 
 class Refusal(TollwayError):
-    """A refusal with its HTTP status, its code, and headers of the answer."""
+    """A refusal with its HTTP status, its code, and headers of the answer; and what its body has `beside` the error."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Refusal(TollwayError):
         self.code = code
         self.param = param
         self.headers: list[tuple[bytes, bytes]] = []
+        self.beside: dict[str, object] = {}
         if retry_after is not None:
             self.headers.append((b"retry-after", str(retry_after).encode()))
         if status == 401:
@@ -108,5 +109,5 @@ def body_of(refused: Refusal, path: str = "") -> bytes:
     for name, value in refused.facts.items():
         error.setdefault(name, value)
     if path.startswith(OPEN_INFERENCE):
-        return orjson.dumps({"error": refused.message, **error}, default=str)
-    return orjson.dumps({"error": error}, default=str)
+        return orjson.dumps({**error, **refused.beside, "error": refused.message}, default=str)
+    return orjson.dumps({**refused.beside, "error": error}, default=str)

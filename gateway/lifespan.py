@@ -195,6 +195,7 @@ class Running:
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),
+            batch_ms=ledger.batch_seconds * 1_000,
             parent_keys=[
                 call_heads.parent_key(one)
                 for one in credentials.keys_of(settings.secret) or (signer.exchange(signer.public),)

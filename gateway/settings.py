@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     tau_ppm: int = Field(default=350_000, ge=0, le=1_000_000, description="how far above the best price a route may be")
     kappa_atoms: int = Field(default=1_000_000, ge=1, description="stake that covers one call at a time")
     tokenizers: Path | None = Field(default=None, description="folder of <model CID>.json tokenizers")
+    help: Path | None = Field(
+        default=None, description="folder of the built book, served at /help; default: build/book"
+    )
     log_calls: bool = Field(default=False, description="write one log line a call")
     trace: bool = Field(default=False, description="send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT")
 

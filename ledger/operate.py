@@ -30,11 +30,11 @@ from sqlmodel import Session
 from ledger.core.settlement.troubles import Facts, find, remedy_of
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Address, to_hex
-from ledger.flows import credits, leases, troubles
+from ledger.flows import credits, leases
 from ledger.settings import Settings
 from ledger.store.chain import chain_time
 from ledger.store.session import connect, unit_of_work
-from ledger.store.settlement import alarms
+from ledger.store.settlement import alarms, troubles
 
 if TYPE_CHECKING:
     from ledger.chain.reads import Chain

@@ -25,7 +25,7 @@ from gateway.call.idempotency import JSON, Headers, StoredResponse
 from gateway.catalog.exports import X402_EXTENSION
 from gateway.errors import Refusal
 from gateway.metering.ask import CHAT
-from gateway.payment import x402
+from gateway.payment import authorizations, x402
 
 EXTENSIONS = (b"a2a-extensions", b"x-a2a-extensions")
 EVENTS: Headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
@@ -101,7 +101,7 @@ class A2AServer:
     def _waiting(self, task_id: str | None) -> Said:
         """What waits for this task's payment. Refused when nothing does."""
         said, place = self._unpaid.get(task_id or "", (None, None))
-        if said is None or place is None or monotonic() - place.since > x402.LASTS_SECONDS:
+        if said is None or place is None or monotonic() - place.since > authorizations.LASTS_SECONDS:
             message = "no message waits for this payment here: send yours again, with it in its metadata and no taskId"
             raise RpcRefusal(messages.NO_TASK, message, "taskId")
         return said

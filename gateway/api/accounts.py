@@ -15,7 +15,7 @@ from gateway.api.schemas.openapi import Typed
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment import x402
+from gateway.payment import authorizations
 from gateway.payment.auth import Caller, require
 from gateway.payment.billing import Note
 from ledger.core.accounts import accounts, permissions
@@ -93,7 +93,7 @@ def _check_signature(gateway: Gateway, deposit: DepositRequest) -> None:
     nonce = keccak256(word(deposit.lane), word(deposit.account), deposit.salt)
     window = (deposit.valid_after, deposit.valid_before)
     signed = TokenAuthorization(deposit.account, deposit.lane, deposit.amount, *window, nonce)
-    digest = signing_digest(x402.token_domain(gateway), signed.hash(RECEIVE_TYPEHASH))
+    digest = signing_digest(authorizations.token_domain(gateway), signed.hash(RECEIVE_TYPEHASH))
     if not signed_by(digest, deposit.signature, deposit.account):
         raise Refusal(401, "invalid_signature", "the authorization is not signed by its account", param="signature")
 
@@ -189,22 +189,26 @@ async def show_receipt(
     receipt is there once its batch is public, and without `noted`.
     """
 
-    def read(session: Session) -> dict[str, Any]:
-        found = _find(session, gateway.lane, receipt)
-        shown = _shown_to(session, gateway, caller, found) if found is not None else None
-        if found is None or shown is None:
-            raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
-        body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
-        subs = receipts.children(session, gateway.lane, found.receipt.call_id)
-        theirs = [_shown_to(session, gateway, caller, sub) for sub in subs]
-        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
-        return shown | {
-            "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
-            "subs": [sub for sub in theirs if sub is not None],
-            "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
-        }
+    return await gateway.aside(lambda session: receipt_shown(session, gateway, caller, receipt))
 
-    return await gateway.aside(read)
+
+def receipt_shown(session: Session, gateway: Gateway, caller: Caller | None, receipt: str) -> dict[str, Any]:
+    """A receipt with its terms, sub-calls and batch, as a caller, None for a stranger, may see it. Refused with 404 if
+    it is not there, or not for them.
+    """
+    found = _find(session, gateway.lane, receipt)
+    shown = _shown_to(session, gateway, caller, found) if found is not None else None
+    if found is None or shown is None:
+        raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
+    body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
+    subs = receipts.children(session, gateway.lane, found.receipt.call_id)
+    theirs = [_shown_to(session, gateway, caller, sub) for sub in subs]
+    batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
+    return shown | {
+        "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
+        "subs": [sub for sub in theirs if sub is not None],
+        "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
+    }
 
 
 def _shown_to(session: Session, gateway: Gateway, caller: Caller | None, signed: Signed) -> dict[str, Any] | None:

@@ -61,3 +61,10 @@ async def metadata(name: str, catalog: Seen) -> dict[str, Any]:
         "inputs": tensors["inputs"],
         "outputs": tensors["outputs"],
     }
+
+
+@router.post("/chat", include_in_schema=False)
+async def no_chat() -> None:
+    """Cohere's clients of version 2 ask here for a chat."""
+    said = "Cohere's chat is not spoken here: use an OpenAI client at /v1/chat/completions, or /v2/rerank to rank"
+    raise Refusal(404, "wrong_protocol", said)

@@ -15,6 +15,7 @@ from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask, written
 from gateway.workflow import steps
+from ledger.core.catalog import protocols
 from ledger.core.catalog.protocols import Protocol
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
@@ -50,6 +51,9 @@ def read(catalog: Catalog, body: bytes) -> Ask:
     if isinstance(entry, ModelEntry) and Protocol.tensors in spoken and Protocol.chat not in spoken:
         tensors = written(steps.tensor_request(entry.model, values))
         return Ask(INFER, name, tensors, limit=0, native=True)
+    if spoken and spoken <= protocols.MEDIA:
+        message = f"{entry.name} speaks {protocols.listed(spoken)}, and is called at its own route alone"
+        raise Refusal(400, "wrong_protocol", message, param="model")
     path = next((path for path in WHOLE if PROTOCOLS[path] in spoken), CHAT)
     wanted, kind = WHOLE[path]
     if not isinstance(values.get(wanted), kind):

@@ -148,6 +148,18 @@ def prices(entry: Entry) -> Prices | None:
     return min(offered, key=lambda one: one[0])[1] if offered else None
 
 
+def typical_price(entry: Entry) -> Atoms | None:
+    """The least price of a typical call, of the providers that can be called now; of a workflow its list price."""
+    if isinstance(entry, CapsuleEntry):
+        return entry.capsule.list_price if entry.tariff is not None else None
+    return min((typical_price_of(one.tariff) for one in eligibility.alive(entry.candidates)), default=None)
+
+
+def typical_price_of(tariff: Tariff) -> Atoms:
+    """The price of a typical call by a provider's terms."""
+    return _prices(tariff)[0]
+
+
 def _prices(tariff: Tariff) -> tuple[Atoms, Prices]:
     """The price of a typical call by these terms, and their prices."""
     known = _priced.get(tariff.id)

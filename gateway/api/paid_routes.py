@@ -12,16 +12,18 @@ from contextlib import nullcontext
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke, models
+from gateway.api.schemas import answers
 from gateway.api.schemas.openapi import KEY, MESSAGE_ERRORS, PAYING, TEXT_ERRORS
 from gateway.asgi import Client, Message, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
-from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
+from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
 from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
@@ -31,15 +33,25 @@ from gateway.context import Gateway
 from gateway.dialects import messages, responses
 from gateway.dialects.translation import PAID, TranslatedClient
 from gateway.errors import ClientLeft, Refusal, internal
-from gateway.metering import inference_v2, openai
+from gateway.metering import inference_v2, media, openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, RERANK, Ask
-from gateway.payment import x402
+from gateway.metering.ask import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    IMAGES,
+    INFER,
+    RERANK,
+    SPEECH,
+    TRANSCRIPTIONS,
+    Ask,
+)
+from gateway.payment import authorizations, ways
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan, Scope
-from ledger.core.values import call_heads
+from ledger.core.values import call_heads, forms, sound
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import NO_KEY, ZERO_DIGEST, Digest, call_id, to_hex
@@ -50,14 +62,20 @@ log = logging.getLogger("tollway.calls")
 router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS, RERANK))
-NAMED_PATHS = OPENAI | PAID | {invoke.PATH}
+RERANK_V2 = "/v2/rerank"
+"""Where Cohere's clients of version 2 ask for a reranking: the same request and answer."""
+ALIASES = {RERANK_V2: RERANK}
+NAMED_PATHS = OPENAI | media.PATHS | PAID | {invoke.PATH}
 """Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
+ACCOUNT_HEADERS = (b"authorization", b"tollway-voucher")
+"""Where a request says whose account pays."""
 PARENT = call_heads.PARENT.lower().encode()
 NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
+NAMED_IN_FORM = re.compile(rb'name="?model"?\r\n(?:[^\r\n]{1,100}\r\n)?\r\n([^\r\n]{1,128})\r\n')
 
 
-WAYS = dict.fromkeys((*NAMED_PATHS, INFER.format(model="{name}")), PAYING) | {messages.COUNT_PATH: KEY}
+WAYS = dict.fromkeys((*NAMED_PATHS, *ALIASES, INFER.format(model="{name}")), PAYING) | {messages.COUNT_PATH: KEY}
 """How a request may show who asks, by the path as OpenAPI writes it."""
 
 
@@ -117,18 +135,14 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
     headers = client.headers
-    has_key = b"authorization" in headers or b"tollway-voucher" in headers
-    by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
-    if by_x402 and x402.HEADER not in headers:
+    payment = ways.read(gateway, headers, now) if not gateway.private else None
+    if payment is None and not gateway.private and headers.keys().isdisjoint(ACCOUNT_HEADERS):
         raise await _price(gateway, path, client)
-    payment, settled = None, Headers()
-    if by_x402:
-        payment = x402.read(gateway, headers[x402.HEADER], now)
+    if payment is not None:
         with gateway.payments.place(to_hex(payment.payer)):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
         caller, keyed = Caller(payment.payer), True
         identity = call_id(gateway.lane, payment.payer, NO_KEY, path, idempotency_key(headers) or payment.key)
-        settled = [x402.settled(gateway, payment)]
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
         if caller.limited:
@@ -139,7 +153,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
     ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
     parent = _parent_of(gateway, caller, headers)
-    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, settled, realm, parent)
+    request = Request(client, ask, caller, identity, keyed, preferences, now, payment, realm=realm, parent=parent)
     entry = catalog.find(ask.model)
     client.model = entry.name if not catalog.realm else None
     if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
@@ -178,9 +192,9 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
 async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
     entry = scope.catalog.find(ask.model)
     route = await _route(scope, entry, ask)
-    path, host = quote(path, safe="@/"), headers.get(b"host", b"")
+    path = quote(path, safe="@/")
     body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
-    return x402.required(scope.gateway, path, host, route.price, body)
+    return ways.required(scope.gateway, path, headers, route.price, body)
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
@@ -191,12 +205,15 @@ async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal
 def _longest(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
     """The dearest request that begins like this, is as long as it says, and is not read to its end."""
     length = bounds.number(headers.get(b"content-length", b""))
-    named = NAMED.search(beginning, 0, bounds.UNPAID_BODY_BYTES)
-    if path not in OPENAI or named is None or length is None or length > bounds.PAID_BODY_BYTES:
+    named = (NAMED_IN_FORM if path == TRANSCRIPTIONS else NAMED).search(beginning, 0, bounds.UNPAID_BODY_BYTES)
+    is_known = path in OPENAI or path == TRANSCRIPTIONS
+    if not is_known or named is None or length is None or length > bounds.PAID_BODY_BYTES:
         raise too_large(bounds.UNPAID_BODY_BYTES)
     entry = catalog.find(named[1].decode(errors="replace"))
     if isinstance(entry, CapsuleEntry):
         raise too_large(bounds.UNPAID_BODY_BYTES)
+    if path == TRANSCRIPTIONS:
+        return media.longest(entry.name, beginning, length)
     return Ask(path, entry.name, beginning.ljust(length, b" "), limit=entry.context_tokens)
 
 
@@ -245,7 +262,11 @@ async def _make(
     if request.payment is not None:
         assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
-            await x402.take(gateway, request.payment, fingerprint, route.price, request.client.presence)
+            relayed = await authorizations.take(
+                gateway, request.payment, fingerprint, route.price, request.client.presence
+            )
+        headers = ways.taken(gateway, request.payment, relayed)
+        request = msgspec.structs.replace(request, extra_headers=headers)
         _open(gateway, request.client)
     elif caller.key is None:
         assert fingerprint is not None
@@ -272,12 +293,16 @@ def _read(
     """The request in a body, by its route's protocol."""
     if isinstance(client, TranslatedClient):
         return openai.read(CHAT, client.dialect.read(body))
+    if path == TRANSCRIPTIONS:
+        return media.read(path, body, headers.get(b"content-type", b"").decode("latin-1"))
     if path.startswith(INFER_HEAD):
         bounds.check_shape(body[: bounds.number(headers.get(b"inference-header-content-length", b""))])
     else:
         bounds.check_shape(body)
     if path in OPENAI:
         return openai.read(path, body)
+    if path in media.PATHS:
+        return media.read(path, body, "")
     if path == invoke.PATH:
         return invoke.read(catalog, body)
     model = catalog.versioned(path[len(INFER_HEAD) : -len(INFER_TAIL)])
@@ -346,7 +371,8 @@ HEADERS = {
     "Tollway-Seq": "The receipt's number among its gateway's.",
     "Tollway-Signature": "The gateway's EIP-712 signature of the receipt.",
 }
-ANSWERED: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+ANSWERED: Responses = {
     200: {
         "description": "The answer, in the shape of its protocol. A stream has its receipt in its last events.",
         "headers": {name: {"description": said, "schema": TEXT} for name, said in HEADERS.items()},
@@ -354,7 +380,7 @@ ANSWERED: dict[int | str, dict[str, Any]] = {
     }
 }
 
-TENSORS: dict[int | str, dict[str, Any]] = {
+TENSORS: Responses = {
     200: {
         **ANSWERED[200],
         "description": "JSON, or with `Inference-Header-Content-Length` binary tensors after it.",
@@ -373,17 +399,34 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     _show(path, name, description + SENT_AGAIN, required, optional)
 
 
-def _errors(path: str) -> dict[int | str, dict[str, Any]]:
+def _of_media(description: str, *types: str, model: type[answers.Answer] | None = None) -> Responses:
+    """What a route of images or sound answers: an object of this model, or also bytes of these media types."""
+    content = {one: {"schema": TEXT if one.startswith("text/") else {}} for one in types}
+    said = {**ANSWERED[200], "description": description, "content": content}
+    return {200: {**said, "model": model} if model is not None else said}
+
+
+MEDIA: dict[str, Responses] = {
+    IMAGES: _of_media("The images, in the shape of OpenAI's.", model=answers.Images),
+    SPEECH: _of_media("Sound, in the format that was asked for.", "audio/*", "application/octet-stream"),
+    TRANSCRIPTIONS: _of_media(
+        "JSON, or by `response_format` a text or subtitles.", "text/plain", "text/vtt", model=answers.Transcription
+    ),
+}
+
+
+def _errors(path: str) -> Responses:
     """What a path answers otherwise than others."""
     if path.startswith(INFER_HEAD):
         return TENSORS
-    return MESSAGE_ERRORS if path.startswith(messages.PATH) else {}
+    return MESSAGE_ERRORS if path.startswith(messages.PATH) else MEDIA.get(path, {})
 
 
 def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
     """Show a route that FastAPI does not answer; until the gateway runs, it is refused."""
     schema = {"type": "object", "required": [*required], "properties": required | optional}
-    extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    kind = forms.MEDIA_TYPE if path == TRANSCRIPTIONS else "application/json"
+    extra: dict[str, Any] = {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
     if "{name}" in path:
         extra["parameters"] = [NAME]
     router.add_api_route(
@@ -401,6 +444,46 @@ _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model":
 _describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXTS}, **OPTIONS)
 _describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXTS})
 _describe(RERANK, "rerank", "Documents by their relevance.", {"model": MODEL, "query": TEXT, "documents": DOCUMENTS})
+_describe(
+    RERANK_V2,
+    "rerank_v2",
+    f"The same as `{RERANK}`, where Cohere's clients of version 2 look for it.",
+    {"model": MODEL, "query": TEXT, "documents": DOCUMENTS},
+)
+_describe(
+    IMAGES,
+    "images",
+    "Images of a text, whole: `stream` is refused.",
+    {"model": MODEL, "prompt": {"type": "string", "minLength": 1}},
+    n={"type": "integer", "minimum": 1, "maximum": bounds.MOST_IMAGES, "default": 1},
+    size=TEXT,
+    quality=TEXT,
+    style=TEXT,
+    background=TEXT,
+    output_format=TEXT,
+    response_format={"enum": ["b64_json", "url"]},
+)
+_describe(
+    SPEECH,
+    "speech",
+    "A text, spoken: whole, or by `stream_format` as it is made; then `Tollway-Call` is its receipt's id.",
+    {"model": MODEL, "input": {"type": "string", "minLength": 1}, "voice": {"type": ["string", "object"]}},
+    instructions=TEXT,
+    response_format={"type": "string", "description": f"{', '.join(media.SPOKEN)}, or what the model has besides."},
+    speed={"type": "number"},
+    stream_format={"enum": ["audio"]},
+)
+_describe(
+    TRANSCRIPTIONS,
+    "transcriptions",
+    f"What a recording says, whole: `stream` is refused. A form of at most {bounds.PAID_BODY_BYTES // bounds.MIB} MiB"
+    f" and {bounds.FORM_PARTS} parts; its file is {', '.join(sound.ENDINGS)}, by its first bytes and not by its name.",
+    {"model": MODEL, "file": {"type": "string", "format": "binary"}},
+    language=TEXT,
+    prompt=TEXT,
+    response_format={"enum": [*media.TRANSCRIBED], "default": "json"},
+    temperature={"type": "number"},
+)
 _describe(
     responses.PATH,
     "responses",

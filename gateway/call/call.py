@@ -23,14 +23,15 @@ from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import answers, openai, usage
-from gateway.metering.answers import Meters, PassedOn
-from gateway.metering.ask import INFER, Ask
+from gateway.metering.answers import PassedOn
+from gateway.metering.ask import Ask
 from gateway.metering.openai import BYTE_ORDER_MARK
+from gateway.metering.usage import Meters
 from gateway.payment import billing
 from gateway.payment.auth import Caller
+from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
-from gateway.payment.x402 import Payment
 from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
 from ledger.core.catalog import protocols
@@ -267,7 +268,7 @@ def find_route(gateway: Gateway, catalog: Catalog, entry: ModelEntry, ask: Ask, 
     seconds = settings.first_byte_seconds + settings.idle_stream_seconds
     sold_by_image = any(Meter.input_image in one.tariff.metered for one in entry.candidates)
     images = ask.most_images if sold_by_image else 0  # a long body is searched only where it matters
-    most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images)
+    most = ask.bound(most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images))
     return Route(catalog, entry, routing.eligible(entry, preferences, most), most, preferences.max_price)
 
 
@@ -303,7 +304,8 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
     try:
         answer = await attempt(gateway, call)
         signed = await call.charge(gateway, answer.candidate, answer.served)
-        headers = answer_headers(answer.reply, signed[-1], with_tensors=call.ask.path == INFER) + request.extra_headers
+        content = answers.content_headers(call.ask, answer.reply)
+        headers = answer_headers(content, signed[-1]) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
     except TimeoutError:
         raise too_late(gateway, call) from None
@@ -346,7 +348,7 @@ async def _attempt(gateway: Gateway, call: Call) -> Answer:
                 continue
             served = True
             if call.span is not None:
-                reasons = openai.finish_reasons(answer.body, call.ask.choices) if call.ask.path != INFER else ()
+                reasons = openai.finish_reasons(answer.body, call.ask.choices) if call.ask.is_of_text else ()
                 call.span.served(call.billing.call_id, call.model_of(gateway, answer.candidate), answer.served, reasons)
             return answer
         raise exhausted(call)
@@ -435,7 +437,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
     meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
     metered, body = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token
-    if call.ask.path != INFER and metered.text_tokens > most:
+    if call.ask.is_of_text and metered.text_tokens > most:
         body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
     digest = call.billing.digest_of(body)
     served = Served(units, end, gateway.end_of(call.billing.epoch), call.ask.body, digest, candidate.provider)

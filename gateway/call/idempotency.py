@@ -13,7 +13,6 @@ import msgspec
 
 from gateway import bounds
 from gateway.errors import Refusal
-from gateway.upstream.http import Reply
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store.receipts.receipts import Signed
 
@@ -132,10 +131,6 @@ def receipt_headers(*signed: Signed) -> Headers:
     return list(zip(RECEIPT_HEADERS, map(str.encode, receipt_facts(signed).values()), strict=True))
 
 
-def answer_headers(reply: Reply, signed: Signed, *, with_tensors: bool) -> Headers:
-    """The headers of a node's whole answer, and its receipt. No byte of the node's own head is passed on. Where an
-    answer may be `with_tensors` in binary, the length of the JSON before them was checked.
-    """
-    length = bounds.number(reply.headers.get(b"inference-header-content-length", b"")) if with_tensors else None
-    headers = JSON if length is None else [*BINARY, (b"inference-header-content-length", b"%d" % length)]
-    return [*headers, NO_SNIFFING, *receipt_headers(signed)]
+def answer_headers(content: Headers, signed: Signed) -> Headers:
+    """The headers of a node's whole answer, by what its `content` is, and its receipt."""
+    return [*content, NO_SNIFFING, *receipt_headers(signed)]

@@ -9,8 +9,10 @@ import asyncio
 import logging
 import math
 import os
+import wave
 from collections.abc import Mapping
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -21,11 +23,24 @@ from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
-from gateway.metering import openai
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, PROTOCOLS, RERANK, Ask
+from gateway.metering import media, openai
+from gateway.metering.ask import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    IMAGES,
+    INFER,
+    PROTOCOLS,
+    RERANK,
+    SPEECH,
+    TRANSCRIPTIONS,
+    Ask,
+)
 from gateway.payment.billing import Billing, most_units
 from ledger.core.catalog.protocols import Protocol
+from ledger.core.values import forms
 from ledger.core.values.errors import TollwayError
+from ledger.core.values.forms import Form, Part
 from ledger.core.values.ids import call_id, to_hex
 
 log = logging.getLogger("tollway.probes")
@@ -42,7 +57,10 @@ PROBES: Mapping[str, Mapping[str, Any]] = {
     COMPLETIONS: {"prompt": "Hello", "max_tokens": 1},
     EMBEDDINGS: {"input": "Hello"},
     RERANK: {"query": "Hello", "documents": ["Hello"]},
+    IMAGES: {"prompt": "A white dot", "size": "256x256"},
+    SPEECH: {"input": "Hello", "voice": "alloy"},
 }
+BOUNDARY = b"probe"
 MOST_ELEMENTS = 4_096
 """The largest tensor that a probe fills."""
 
@@ -55,7 +73,7 @@ async def send_due(gateway: Gateway) -> None:
     for provider, subject in unwell.take(steady_ms(), MOST_AT_ONCE - len(unwell.probes)):
         for entry in gateway.catalog.everywhere(subject):
             for candidate in entry.candidates:
-                if candidate.provider != provider:
+                if candidate.provider != provider or (_is_dear(entry) and not candidate.health.paused_until):
                     continue
                 if not candidate.health.is_connected:  # it is probed when its tunnel is there again
                     candidate.health.probed_at = steady_ms()
@@ -64,6 +82,13 @@ async def send_due(gateway: Gateway) -> None:
                     task = asyncio.create_task(_probe(gateway, entry, candidate))
                     unwell.probes[task] = provider
                     task.add_done_callback(unwell.probes.pop)
+
+
+def _is_dear(entry: ModelEntry) -> bool:
+    """Whether a probe makes a whole image or a sound: for whoever fails callers, and for no better quality than calls
+    show. Anybody can make calls that fail.
+    """
+    return ask_of(entry).path in media.PATHS
 
 
 def add_paused(gateway: Gateway) -> None:
@@ -134,23 +159,40 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
         started=now,
         realm=candidate.realm,
     )
-    return Call(ask, most_units(len(ask.body), 1, MOST_ANSWER_BYTES, MOST_SECONDS), billing, iter((candidate,)))
+    most = ask.bound(most_units(len(ask.body), 1, MOST_ANSWER_BYTES, MOST_SECONDS))
+    return Call(ask, most, billing, iter((candidate,)))
 
 
 def ask_of(entry: ModelEntry) -> Ask:
     """A probe of a model, by an interface of its document: one token of chat or of a text, one embedding, one document,
-    or tensors that fit the declared inputs. Whether a model can use those is not declared, so a refusal of them, or an
-    error, says only that the node is there.
+    a small image, a word, a tenth of a second of silence, or tensors that fit the declared inputs. Whether a model can
+    use those is not declared, so a refusal of them, or an error, says only that the node is there.
     """
     for path, said in PROBES.items():
         if PROTOCOLS[path] in entry.protocols:
-            return openai.read(path, orjson.dumps({"model": entry.name, **said}))
+            body = orjson.dumps({"model": entry.name, **said})
+            return media.read(path, body, "") if path in media.PATHS else openai.read(path, body)
+    if Protocol.transcriptions in entry.protocols:
+        parts = (Part("model", entry.name.encode()), Part("file", _silence(), is_file=True))
+        body = Form(parts).written(BOUNDARY, "silence.wav", "audio/wav")
+        return media.read(TRANSCRIPTIONS, body, forms.content_type(BOUNDARY))
     interfaces = entry.model.document["interfaces"]
     declared: list[Mapping[str, Any]] = next(
         (one["inputs"] for one in interfaces if one["protocol"] == Protocol.tensors), []
     )
     inputs = [_tensor(one) for one in declared]
     return Ask(INFER, entry.name, orjson.dumps({"inputs": inputs}), limit=0)
+
+
+def _silence() -> bytes:
+    """A WAV file of a tenth of a second."""
+    file = BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(16_000)
+        sound.writeframes(bytes(3_200))
+    return file.getvalue()
 
 
 def _tensor(declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -226,6 +226,8 @@ def examples(one: Published) -> dict[str, Json]:
         Protocol.chat: ("/v1/chat/completions", {**named, "messages": [{"role": "user", "content": "Hello"}]}),
         Protocol.completions: ("/v1/completions", {**named, "prompt": "Hello"}),
         Protocol.embeddings: ("/v1/embeddings", {**named, "input": "Hello"}),
+        Protocol.images: ("/v1/images/generations", {**named, "prompt": "A lighthouse"}),
+        Protocol.speech: ("/v1/audio/speech", {**named, "input": "Hello", "voice": "alloy"}),
     }
     found = dict(bodies[protocol] for protocol in bodies if protocol in one.protocols)
     tensors = _tensor_example(one) if TENSORS in one.protocols and not one.is_workflow else None

@@ -1,17 +1,17 @@
 """Reading what a node answered: is it an answer at all, and what units does it stand for."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from gateway import bounds
-from gateway.call.idempotency import JSON, StoredResponse
+from gateway.call.idempotency import BINARY, JSON, Headers, StoredResponse
 from gateway.errors import NodeFailed
-from gateway.metering import inference_v2, openai, usage
+from gateway.metering import inference_v2, media, openai, usage
 from gateway.metering.ask import INFER, READ_ONLY, Ask
 from gateway.metering.openai import StreamAccumulator
-from gateway.metering.usage import Metered, NodeUnits, Usage
+from gateway.metering.usage import Metered, Meters, NodeUnits, Usage
 from gateway.upstream.http import Reply
 from ledger.core.values.meters import Meter, by_meter, coarse
 
@@ -32,20 +32,12 @@ class PassedOn(NodeFailed):
         self.stored = StoredResponse(reply.status, JSON, refusal_of(path, reply.status, body))
 
 
-class Meters(NamedTuple):
-    """How a candidate's answers are metered: its tokenizer, if there is one, the meters its terms ask for, and the most
-    output tokens that are paid for.
-    """
-
-    tokenizer: Any | None
-    asked: frozenset[int]
-    most: int
-
-
 async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> tuple[Metered, bytes]:
     """Units of a whole answer, and the answer as the consumer gets it: of the model that was asked for. Raises
     NodeFailed when it is none.
     """
+    if ask.media is not None:
+        return await media.whole(meters, ask, reply, body, took_ms)
     noted, shown = usage.node_units(reply.headers.get(b"tollway-usage")) or {}, body
     if ask.path == INFER:
         if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
@@ -147,6 +139,17 @@ def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_m
     if Meter.input_image in meters.asked:
         counts[Meter.input_image] = ask.images
     return Metered(by_meter(counts), tokens.outputs - tokens.unseen, tokens.overclaimed)
+
+
+def content_headers(ask: Ask, reply: Reply) -> Headers:
+    """What a whole answer is. Of the node's own head no byte is passed on but the kind of sound; where an answer may
+    have tensors in binary, the length of the JSON before them was checked.
+    """
+    if ask.media is not None:
+        return [(b"content-type", media.content_type(ask, reply))]
+    said = reply.headers.get(b"inference-header-content-length", b"") if ask.path == INFER else b""
+    length = bounds.number(said)
+    return JSON if length is None else [*BINARY, (b"inference-header-content-length", b"%d" % length)]
 
 
 def refusal_of(path: str, status: int, body: bytes) -> bytes:

@@ -130,7 +130,7 @@ _TEXT = re.compile(rb'\{\s*"type"\s*:\s*"text"\s*\}|null')
 
 def needed_features(ask: Ask) -> dict[str, str]:
     """The features that a model must have for a request to mean what it says, by the field that needs each."""
-    if MEANING.isdisjoint(ask.fields):
+    if MEANING.isdisjoint(ask.fields) or ask.media is not None:
         return {}
     needed = {}
     for name, feature in (("tool_choice", "tools"), ("response_format", "json"), ("logprobs", "logprobs")):
@@ -406,6 +406,9 @@ class StreamAccumulator:
     def digest(self) -> Digest:
         """The salted digest of all that was passed on."""
         return self._hasher.digest()
+
+    def close(self) -> None:
+        """The node has ended its stream. Whether it was whole, its events have said."""
 
     def take(self, chunk: bytes) -> bytes:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""

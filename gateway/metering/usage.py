@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from operator import sub
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -79,6 +79,16 @@ class Metered(msgspec.Struct, frozen=True):
     units: Units
     text_tokens: int
     overclaimed: bool
+
+
+class Meters(NamedTuple):
+    """How a candidate's answers are metered: its tokenizer, if there is one, the meters its terms ask for, and the most
+    output tokens that are paid for.
+    """
+
+    tokenizer: Any | None
+    asked: frozenset[int]
+    most: int
 
 
 NodeUnits = dict[Meter, int]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import bounds
 from gateway.payment.leases import Hold
 from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.accounts.budgets import Allowance
@@ -141,10 +142,6 @@ MOST_SEARCHES = 16
 """Searches that one call is held and charged for at most. Held for only where a line asks for searches."""
 
 
-MOST_IMAGES = 16
-"""Images that one call may answer with, as with searches."""
-
-
 def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: float, images: int = 0) -> Units:
     """The most a request can use, in coarse meters: a token or character of input has at least one byte.
 
@@ -155,7 +152,7 @@ def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: flo
         input_token=request_bytes,
         output_token=outputs,
         input_image=images,
-        output_image=MOST_IMAGES,
+        output_image=bounds.MOST_IMAGES,
         search=MOST_SEARCHES,
         input_character=request_bytes,
         ms=int(seconds * 1000),

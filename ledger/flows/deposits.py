@@ -12,7 +12,7 @@ from ledger.chain.calls import Authorization, Calls
 from ledger.chain.sender import Wire, look
 from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.atoms import Atoms
-from ledger.core.values.ids import Address, Lane, to_hex
+from ledger.core.values.ids import Address, Lane
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import chain_time
@@ -39,7 +39,7 @@ def send_deposits(
             deposits.set_status(session, asked, "failed", error)
         elif asked.amount > tokens[account] - on_their_way[account]:
             continue
-        elif transactions.intend_again(session, lane, _purpose(asked), sender, _call(calls, asked), now):
+        elif transactions.intend_again(session, lane, asked.purpose, sender, _call(calls, asked), now):
             deposits.set_status(session, asked, "sent")
             on_their_way[account] += asked.amount
             made += 1
@@ -50,7 +50,7 @@ def follow_deposits(session: Session, lane: Lane) -> int:
     """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
     clock, done = chain_time.get(session), 0
     for asked in deposits.sent(session, lane):
-        _, sent = transactions.latest(session, lane, _purpose(asked))
+        _, sent = transactions.latest(session, lane, asked.purpose)
         if sent is None or sent.status is Status.lost:
             deposits.set_status(session, asked, "requested")
         elif sent.status is Status.failed:
@@ -68,7 +68,7 @@ def credit_mined(session: Session, lane: Lane, wire: Wire, block: int) -> None:
     in a restored ledger, which is older than the chain.
     """
     for asked in deposits.sent(session, lane):
-        _, sent = transactions.latest(session, lane, _purpose(asked))
+        _, sent = transactions.latest(session, lane, asked.purpose)
         if sent is not None:
             mined = look(wire, sent.sender, transactions.attempts(session, lane, sent.id), 0, block).mined
             if mined is not None and mined.succeeded and mined.block <= block:
@@ -81,7 +81,3 @@ def _call(calls: Calls, asked: DepositRequest) -> Call:
         asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before, bytes(asked.salt)
     )
     return relay(signed, asked.signature)
-
-
-def _purpose(asked: DepositRequest) -> str:
-    return f"deposit {to_hex(asked.id)}"

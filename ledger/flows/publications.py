@@ -33,6 +33,7 @@ from ledger.store.network import realms as lists
 from ledger.store.network.measurements import Measurement
 from ledger.store.network.offers import Credential
 from ledger.store.session import lock
+from ledger.store.settlement import transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +232,8 @@ def record(session: Session, seen: Mapping[tuple[Address, Digest], tuple[int, in
     """Store what a gateway measured: calls, errors, p50 latency in ms, quality in ppm."""
     for (provider, subject), row in seen.items():
         measurements.put(session, Measurement(provider, subject, *row), now)
+
+
+def transaction_of(session: Session, deposit: DepositRequest) -> Digest | None:
+    """The hash of the transaction that relayed a payment; None when it is not in a block yet."""
+    return transactions.mined(session, deposit.lane, deposit.purpose)

@@ -298,13 +298,22 @@ def receipts(
 @app.command("receipt")
 def receipt(
     id: Annotated[str, Argument(help="An id from the header Tollway-Receipt, or a call id.")],
+    evidence: Annotated[bool, Option("--evidence", help="As EIP-712 typed data, for others' verifiers.")] = False,
 ) -> None:
     """Show one receipt, as the gateway signed it. Keep it: who holds it can prove that it was left out of a batch.
+
+    With --evidence it comes as typed data that viem or ethers check, with its path to the root on chain.
 
     Example: tollway consumer receipt ID --json > receipt.json
     """
     gateway = here().account_gateway
-    output.show(gateway.get(f"/v1/receipts/{segment(receipt_rows.whole_id(gateway, id))}"))
+    whole = receipt_rows.whole_id(gateway, id)
+    if evidence:
+        from roles.audit import evidence as evidences  # slow to import
+
+        output.show(evidences.evidence(here(), whole))
+        return
+    output.show(gateway.get(f"/v1/receipts/{segment(whole)}"))
 
 
 @app.command("verify")

@@ -230,6 +230,7 @@ def _show_network(folder: NetworkFolder) -> None:
     if not output.mode.json:
         output.console().print(
             "\nTry next:\n"
+            f"  {known.gateway}/      in a browser: the network, models, receipts that it verifies itself\n"
             f'  tollway consumer call {actors.SERVICE} "My lamp arrived broken!" --stream -w {actors.CONSUMER}\n'
             f"  tollway consumer balance -w {actors.CONSUMER}      tollway consumer receipts -w {actors.CONSUMER}\n"
             f"  tollway provider earnings --watch -w {actors.PROVIDERS[0].name}\n"

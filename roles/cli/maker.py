@@ -38,6 +38,12 @@ Version = Annotated[str, Option("--version", help="Version of the model.")]
 Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
+DONE_BY: dict[str, tuple[str, str, str]] = {
+    Protocol.images: ("text-to-image", "text/plain", "image/*"),
+    Protocol.speech: ("text-to-speech", "text/plain", "audio/*"),
+    Protocol.transcriptions: ("automatic-speech-recognition", "audio/*", "text/plain"),
+}
+"""The task of a model that is called by an interface of images or sound, and what goes in and comes out."""
 SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
@@ -134,9 +140,10 @@ class Description:
         return body
 
     def _of_url(self, protocol: str) -> Document:
+        task, *modes = DONE_BY.get(protocol, ("text-generation", "text/plain", "application/json"))
         return {
             "kind": "endpoint",
-            "capabilities": capable(self.task or "text-generation", "text/plain"),
+            "capabilities": capable(self.task or task, *modes),
             "interfaces": [interface(protocol, self.tensors or [])],
             "execution": {"runtime": "unknown", "determinism": "none"},
             "description": f"served at {model_server.ModelServer.typed(str(self.url)).root}",
@@ -166,9 +173,9 @@ class Description:
         }
 
 
-def capable(task: str, input_mode: str) -> list[Document]:
+def capable(task: str, input_mode: str, output_mode: str = "application/json") -> list[Document]:
     """The capabilities of a model that does one task."""
-    return [{"task": task, "skill": task, "input_modes": [input_mode], "output_modes": ["application/json"]}]
+    return [{"task": task, "skill": task, "input_modes": [input_mode], "output_modes": [output_mode]}]
 
 
 @app.command("register")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ledger.core.catalog import names
-from ledger.core.catalog.protocols import OPENAI, Protocol
+from ledger.core.catalog.protocols import LISTED, Protocol
 from ledger.core.catalog.tensors import MAX_TENSORS, Tensor
 from ledger.core.values.documents import check_depth
 from ledger.core.values.errors import Rejected, Unavailable
@@ -141,7 +141,7 @@ class _Questions:
     async def listed(self, protocol: str) -> list[Served]:
         if protocol != Protocol.tensors and (known := await self._openai()) is not None:
             return [Served(name, protocol or Protocol.chat) for name in self._some(known)]
-        if protocol not in OPENAI and (known := await self._repository()) is not None:
+        if protocol not in LISTED and (known := await self._repository()) is not None:
             limit = asyncio.Semaphore(MAX_AT_ONCE)
 
             async def described(name: str) -> Served | None:
@@ -156,7 +156,7 @@ class _Questions:
         raise self._neither(protocol)
 
     async def described(self, name: str, protocol: str) -> Served | None:
-        if protocol not in OPENAI and (found := await self._tensors(name)) is not None:
+        if protocol not in LISTED and (found := await self._tensors(name)) is not None:
             return found
         if protocol != Protocol.tensors and name in (await self._openai() or ()):
             return Served(name, protocol or Protocol.chat)
@@ -201,7 +201,7 @@ class _Questions:
     def _neither(self, protocol: str) -> Rejected:
         what = "lists its models by neither OpenAI's API nor the Open Inference Protocol"
         if protocol:
-            kind = "an OpenAI" if protocol in OPENAI else "an Open Inference Protocol"
+            kind = "an OpenAI" if protocol in LISTED else "an Open Inference Protocol"
             what = f"does not list models as {kind} server does"
         hint = f"if it has the model all the same, say {shell(self.root + '#MODEL')}; docs/servers.md has each server"
         return Rejected(f"the server at {self.root} {what}: {hint}")

@@ -23,7 +23,7 @@ from roles.node.models import described
 from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
-from roles.node.protocols import inference_v2, openai, vectors
+from roles.node.protocols import inference_v2, media, openai, vectors
 from roles.node.protocols.errors import Draining, Handler, errors_in_shape
 from roles.node.state import CALLER, STATE, Limits, State
 from roles.node.tunnel import Identity, Tunnel
@@ -45,6 +45,14 @@ class TunnelGateway:
     url: str
     identity: Identity
     reached: Reached | None = None
+
+
+@web.middleware
+async def allow_recordings(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request with a recording be longer than others."""
+    if request.path == media.TRANSCRIPTIONS:
+        request = request.clone(client_max_size=request.app[STATE].limits.recording_bytes)
+    return await handler(request)
 
 
 @web.middleware
@@ -75,7 +83,8 @@ async def count_calls(request: web.Request, handler: Handler) -> web.StreamRespo
 
 def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Application:
     app = web.Application(
-        middlewares=[errors_in_shape, count_calls, check_caller], client_max_size=state.limits.body_bytes
+        middlewares=[errors_in_shape, count_calls, allow_recordings, check_caller],
+        client_max_size=state.limits.body_bytes,
     )
     app[STATE] = state
     app.add_routes(
@@ -85,6 +94,7 @@ def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Ap
             web.post("/v1/completions", openai.completions),
             web.post("/v1/embeddings", vectors.embeddings),
             web.post("/v1/rerank", vectors.rerank),
+            *(web.post(path, media.answer) for path in media.PROTOCOLS),
             web.get("/v2", inference_v2.server),
             web.get("/v2/", inference_v2.server),
             web.get("/v2/health/live", inference_v2.live),

@@ -10,12 +10,16 @@ from roles.node.callers import Caller, Callers
 from roles.node.models.loader import LoadedModels
 from roles.node.witness import Witness
 
+RECORDING_BYTES = (20 << 20) + (64 << 10)
+"""Of a request with a recording: as gateways take it, and what they write around it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on a call. `batch` calls run together; `queue` more may wait."""
 
     body_bytes: int = 1 << 20
+    recording_bytes: int = RECORDING_BYTES
     call_seconds: float = 60.0
     drain_seconds: float = 30.0
     batch: int = 8

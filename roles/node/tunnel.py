@@ -16,11 +16,10 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.tunnel_frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
+from roles.node.state import RECORDING_BYTES
 
 log = logging.getLogger("node")
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 30.0
-MAX_BODY_BYTES = 20 << 20
-"""Of a call, as gateways take it."""
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade"}
 
 
@@ -164,8 +163,8 @@ class Tunnel:
         while (part := await stream.body.get()) is not None:
             parts.append(part)
             size += len(part)
-            if size > MAX_BODY_BYTES:
-                raise Rejected(f"a call's body has at most {MAX_BODY_BYTES} bytes")
+            if size > RECORDING_BYTES:
+                raise Rejected(f"a call's body has at most {RECORDING_BYTES} bytes")
             await socket.send_bytes(credit(stream.number, len(part)))
         return b"".join(parts)
 

@@ -127,10 +127,14 @@ def test_a_realm_costs_the_catalog_what_is_its_own(world: World, node: Node) -> 
     operator = Operator(gateway.operator, gateway.lane, gateway.treasury, 1, private=True)
 
     def load() -> tuple[float, Catalog]:
-        began = time.thread_time()
-        with unit_of_work(world.engine) as session:
-            made = gateway.loader.load(session, gateway.catalog.epoch, operator, {})
-        return time.thread_time() - began, made
+        """The least CPU time of three readings: a busy machine takes more for the same."""
+        took = []
+        for _ in range(3):
+            began = time.thread_time()
+            with unit_of_work(world.engine) as session:
+                made = gateway.loader.load(session, gateway.catalog.epoch, operator, {})
+            took.append(time.thread_time() - began)
+        return min(took), made
 
     plain, _ = load()
     for n in range(200):
@@ -141,7 +145,7 @@ def test_a_realm_costs_the_catalog_what_is_its_own(world: World, node: Node) -> 
             publications.publish_offer(session, offer, DOMAIN, epoch_now(), None, now_ms())
     took, made = load()
     assert len(made.inside) == 200
-    assert (took - plain) / 200 < 0.0008, "s of CPU; it was 0.0015"
+    assert (took - plain) / 200 < 0.005 * plain, "a two-hundredth of 3,000 models; it was a hundredth"
 
 
 def test_few_of_many_bidders_are_told_of(world: World, node: Node) -> None:

@@ -144,6 +144,11 @@ class Asker:
             "llms.txt": self.get("/llms.txt"),
             "document": self.get(f"/v1/documents/{SECRET_ID}"),
             "flow": self.get("/v1/models/@acme/flow"),
+            "overview page": self.get("/"),
+            "models page": self.get("/models?all=true"),
+            "found page": self.get("/models?all=true&q=secret"),
+            "model page": self.get(f"/models/{SECRET}"),
+            "id page": self.get(f"/models/{SECRET_ID}"),
             "realm": self.get(f"/v1/realms/{REALM}"),
             "offer": self.get(f"/v1/offers/{SECRET_ID}/{to_hex(PROVIDER.address)}"),
         }

@@ -23,6 +23,9 @@ BROKEN = {
     "/.well-known/x402",
     "/discovery/resources",
     "/llms.txt",
+    "/v1/alarms",
+    "/v1/audio/speech",
+    "/v1/audio/transcriptions",
     "/v1/balance",
     "/v1/batches",
     "/v1/book",
@@ -32,6 +35,7 @@ BROKEN = {
     "/v1/documents/{document_id}",
     "/v1/earnings/{payee}",
     "/v1/embeddings",
+    "/v1/images/generations",
     "/v1/invoke",
     "/v1/keys",
     "/v1/keys/rotate",
@@ -51,6 +55,7 @@ BROKEN = {
     "/v2/models/{name}",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/ready",
+    "/v2/rerank",
 }
 """Endpoints that need the database for this: to look up the key that is shown, at least."""
 

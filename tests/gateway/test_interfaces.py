@@ -79,6 +79,21 @@ def test_a_model_takes_what_its_document_names_and_nothing_else(loom: Loom, gate
     assert f"send `{next(iter(TEXTS[name]))}`" in refused.json()["error"]["message"]
 
 
+def test_coheres_clients_of_version_2_rank_and_are_told_where_chat_is(loom: Loom) -> None:
+    ranked = {"id": "1", "results": [{"index": 0, "relevance_score": 0.5}]}
+    node = loom.node(answering(ranked))
+    loom.world.a_model_at(node.url, "@acme/rank", protocol=Protocol.rerank)
+    loom.known("@acme/rank")
+    gateway, headers = loom.gateway, {"Authorization": f"Bearer {loom.consumer(ALICE)}"}
+    asked = {"model": "@acme/rank", "query": "a", "documents": ["b"]}
+    answer = gateway.http.post("/v2/rerank", json=asked, headers=headers)
+    assert (answer.status_code, answer.json()["results"]) == (200, ranked["results"]), answer.text
+    assert node.asked[-1].path == "/v1/rerank"
+    refused = gateway.http.post("/v2/chat", json={"model": "@acme/rank", "messages": []}, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (404, "wrong_protocol")
+    assert "/v1/chat/completions" in refused.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("datatype", "shape", "value"),
     [

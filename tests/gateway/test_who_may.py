@@ -84,6 +84,7 @@ list the receipts              401       403      401      200     200    200   
 see the receipt in the list     no        no       no       no     yes     no      yes      yes
 read the statement             401       403      401      403     403    403      200      200
 read the earnings              401       403      401      403     403    403      200      200
+read the lane's alarms         401       403      401      403     403    403      403      403
 see the key in the list         no        no       no       no     yes    yes      yes      yes
 loosen the key                 401       404      401      404     403    403      200      200
 give the key a right           401       404      401      404     403    403      200      200
@@ -308,6 +309,7 @@ READS: dict[str, Callable[[Family, httpx.Client], str | httpx.Response]] = {
     "see the receipt in the list": lambda f, c: has(f.receipt, list_receipts(f, c)),
     "read the statement": lambda f, c: c.get(f"/v1/statements/{to_hex(f.account.address)}"),
     "read the earnings": lambda f, c: c.get(f"/v1/earnings/{to_hex(f.account.address)}"),
+    "read the lane's alarms": lambda f, c: c.get("/v1/alarms"),
     "see the key in the list": lambda f, c: has(f.keys["itself"]["id"], c.get("/v1/keys")),
     "publish glue": lambda f, c: c.post("/v1/documents", content=b"no", headers={"content-type": "application/wasm"}),
     "call a model": lambda f, c: c.post(CALL, json=BODY),

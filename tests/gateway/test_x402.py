@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from eth_account import Account
+from pydantic import ValidationError
 from sqlalchemy import Engine
 from x402 import x402Client
 from x402.client_base import SpendControlAsset
@@ -21,20 +23,26 @@ from x402.http.clients.httpx import PaymentError, x402HttpxClient
 from x402.http.x402_http_client import x402HTTPClient
 from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
 from x402.mechanisms.evm.exact import ExactEvmScheme
+from x402.schemas.v1 import PaymentRequiredV1
 
-from gateway.payment.x402 import LASTS_SECONDS
+from gateway.payment.authorizations import LASTS_SECONDS
+from gateway.payment.x402 import VERSION_2
 from ledger.core.settlement.events import Block
+from ledger.core.settlement.transactions import Mined, Status
 from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, to_hex
 from ledger.deployments import save
 from ledger.store.access import deposits, vouchers
+from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import transactions
 from roles.cli.output import wait_until
 from tests.gateway.nodes import Node, streaming
-from tests.gateway.world import CHAIN, TOKEN, Running, World, a_deployment
+from tests.gateway.world import CHAIN, OPERATOR, TOKEN, Running, World, a_deployment
 
 PRICE = 115
 AHEAD = 900
+MINED = Digest(b"\x77" * 32)
 BASE_SEPOLIA = "eip155:84532"
 BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
 
@@ -47,28 +55,41 @@ def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iter
 
 
 @contextmanager
-def a_lane(engine: Engine, postgres_url: str, node: Node, deployment: Path) -> Iterator[World]:
+def a_lane(engine: Engine, postgres_url: str, node: Node, deployment: Path, *, relays: bool = True) -> Iterator[World]:
     world = World(engine, postgres_url, deployment=deployment)
     world.open_lane()
     world.a_model_at(node.url)
     stop = threading.Event()
     relaying = threading.Thread(target=_relay, args=(world, stop))
-    relaying.start()
+    if relays:
+        relaying.start()
     yield world
     stop.set()
-    relaying.join()
+    if relays:
+        relaying.join()
     world.stop()
 
 
 def _relay(world: World, stop: threading.Event) -> None:
-    """Credit payments at once, as worker and chain do after a few blocks."""
+    """Credit payments at once, as worker and chain do after a few blocks: by a transaction that is mined."""
     while not stop.wait(0.1):
         with unit_of_work(world.engine) as session:
             waiting = deposits.requested(session, PRIVATE_LANE)
         for asked in waiting:
             world.deposit(asked.account, asked.amount)
             with unit_of_work(world.engine) as session:
+                call = (Address(b"\x55" * 20), b"")
+                sent = transactions.intend_again(session, PRIVATE_LANE, asked.purpose, OPERATOR.address, call, 1)
+                assert sent is not None
+                mined = Mined(MINED, 7, succeeded=True)
+                transactions.set_status(session, PRIVATE_LANE, sent, Status.confirmed, mined)
                 deposits.set_credited(session, asked, 7)
+
+
+def accepted_by(response: httpx.Response) -> dict[str, Any]:
+    """What a stock client reads of its payment."""
+    shown: dict[str, Any] = json.loads(base64.b64decode(response.headers["payment-response"]))
+    return shown
 
 
 def a_client() -> tuple[x402Client, Address]:
@@ -106,8 +127,9 @@ async def test_a_stock_client_pays_is_served_and_keeps_the_rest(chain: World) ->
     assert response.status_code == 200, response.text
     assert response.json()["choices"]
     assert response.headers["tollway-charge"] == str(PRICE)
-    shown = json.loads(base64.b64decode(response.headers["payment-response"]))
+    shown = accepted_by(response)
     assert (shown["success"], shown["payer"], shown["network"]) == (True, to_hex(payer), f"eip155:{CHAIN}")
+    assert shown["transaction"] == to_hex(MINED), "the one that relayed it"
     [signed] = chain.receipts_of(payer)
     assert signed.receipt.charge == PRICE
 
@@ -230,6 +252,31 @@ async def test_a_payment_seen_by_others_pays_for_nothing_else(chain: World, node
         moved = gateway.http.post(path, json=body, headers={**headers, **more})
         assert (moved.status_code, moved.json()["error"]["code"]) == (402, "payment_invalid")
     assert len(chain.receipts_of(payer)) == len(node.asked) == 1
+
+
+async def test_no_transaction_is_named_before_it_is_in_a_block(
+    engine: Engine, postgres_url: str, node: Node, tmp_path: Path
+) -> None:
+    with a_lane(engine, postgres_url, node, save(a_deployment(), tmp_path), relays=False) as world:
+        client, payer = a_client()
+        world.deposit(payer, PRICE)
+        earlier = DepositRequest(Digest(b"\x01" * 32), world.lane, payer, PRICE, 0, 1, Digest(bytes(32)), b"", "inbox")
+        with unit_of_work(world.engine) as session:
+            deposits.request(session, earlier, 1)
+            deposits.set_credited(session, earlier, 7)
+        response = await pay(world.gateway(), client)
+        assert response.status_code == 200, "what it paid before covers the call"
+        assert (accepted_by(response)["success"], accepted_by(response)["transaction"]) == (True, "")
+
+
+def test_a_client_of_version_1_is_told_in_its_own_error_what_to_use(chain: World) -> None:
+    gateway = chain.gateway()
+    body = gateway.http.post("/v1/chat/completions", json=BODY).json()
+    with pytest.raises(ValidationError, match=re.escape(VERSION_2)):
+        PaymentRequiredV1.model_validate({**body, "x402Version": 1})
+    paid = gateway.http.post("/v1/chat/completions", json=BODY, headers={"X-PAYMENT": "eyJ4NDAyVmVyc2lvbiI6MX0="})
+    assert (paid.status_code, paid.json()["error"]["code"]) == (402, "payment_required")
+    assert VERSION_2 in paid.json()["error"]["message"]
 
 
 def test_forged_payments_are_refused(chain: World, node: Node) -> None:

@@ -138,6 +138,16 @@ def test_a_command_that_needs_a_part_names_it(command: str, part: str, alone: Pa
     assert (ended.returncode, f"pip install 'tollway[{part}]'" in ended.stderr) == (1, True), ended.stderr
 
 
+@pytest.mark.slow
+def test_the_wheel_has_the_files_of_the_consoles_pages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        held = set(file.namelist())
+    folders = [ROOT / "gateway/console" / name for name in ("templates", "static")]
+    files = [one.relative_to(ROOT).as_posix() for folder in folders for one in folder.iterdir()]
+    assert len(files) > 10
+    assert [name for name in files if name not in held] == []
+
+
 def test_a_library_of_one_part_names_that_part_wherever_it_is_imported() -> None:
     for library, part in parts.LIBRARIES.items():
         assert parts.explained(ModuleNotFoundError(name=library)).facts == {"part": part}

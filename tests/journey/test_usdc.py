@@ -13,7 +13,8 @@ from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import address
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, address, to_hex
 from roles.cli import context
 from roles.cli.main import ask as run
 from roles.cli.output import wait_until
@@ -21,11 +22,14 @@ from roles.local import actors, checks, network
 from roles.wallet import keystore, transactions
 from tests.gateway.agents import an_agent, paying
 from tests.gateway.test_a2a import a_message, answers, the_client
+from tests.gateway.test_mpp import challenge_in, credential, from_url64
+from tests.gateway.test_x402 import accepted_by
 from tests.journey.conftest import Person, settled_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 AHEAD = 900
 """Seconds, more than a payment is valid for by itself, by which the chain's clock is moved before the payment."""
+TRANSFER = to_hex(keccak256(b"Transfer(address,address,uint256)"))
 PAYEES = (*actors.PEOPLE, keystore.TREASURY)
 
 
@@ -82,6 +86,19 @@ def lasts(body: dict[str, object]) -> int:
     return int(accepted["maxTimeoutSeconds"])
 
 
+def moved_by(transaction: str) -> tuple[Address, int]:
+    """Who paid, and how much, in the first transfer of a transaction."""
+    chain = transactions.chain(context.here())
+    mined = chain.rpc("eth_getTransactionReceipt", transaction)
+    assert mined["status"] == "0x1"
+    [transfer] = [log for log in mined["logs"] if log["topics"][0] == TRANSFER]
+    return Address(bytes.fromhex(transfer["topics"][1][26:])), int(transfer["data"], 16)
+
+
+def paid_in(response: httpx.Response) -> int:
+    return int(accepted_by(response)["amount"])
+
+
 async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom() -> None:
     deployment = transactions.chain(context.here()).deployment
     assert (deployment.token_name, deployment.token_version, deployment.token_decimals) == ("USDC", "2", 6)
@@ -98,6 +115,7 @@ async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom()
     assert response.status_code == 200, response.text
     charge = int(response.headers["tollway-charge"])
     assert charge > 0
+    assert moved_by(accepted_by(response)["transaction"]) == (address(account.address.lower()), paid_in(response))
 
     assert wait_until(lambda: sum(figures("earned").values()) == charge, 60, 0.5), figures("earned")
     assert wait_until(has_claimed_everything, 300, 2), figures("claimed")
@@ -107,6 +125,19 @@ async def test_a_stock_client_pays_in_usdc_and_its_payees_claim_it_to_the_atom()
     payer = address(account.address.lower())
     spent = 10**6 - transactions.chain(context.here()).balance(payer)
     assert charge <= spent < 10**6, "the rest of what was paid is the payer's deposit"
+
+
+def test_who_pays_by_mpp_is_told_the_transaction_that_moved_its_usdc() -> None:
+    account, url = Account.create(), f"{context.here().url}/v1/chat/completions"
+    run(f"wallet faucet 1 --to {account.address}")
+    body = {"model": actors.SERVICE, "messages": [{"role": "user", "content": "Where is my lamp?"}], "max_tokens": 32}
+    challenge = challenge_in(httpx.post(url, json=body))
+    answer = httpx.post(url, json=body, headers=credential(challenge, account, "USDC", "2"), timeout=120)
+    assert answer.status_code == 200, answer.text
+    receipt = json.loads(from_url64(answer.headers["payment-receipt"]))
+    asked = int(json.loads(from_url64(challenge["request"]))["amount"])
+    assert moved_by(receipt["reference"]) == (address(account.address.lower()), asked)
+    assert transactions.chain(context.here()).balance(address(account.address.lower())) == 10**6 - asked
 
 
 async def test_agents_find_a_model_and_a_workflow_and_pay_for_them_by_mcp_and_a2a() -> None:

@@ -40,7 +40,7 @@ READMES = [
     ROOT / "roles/node/README.md",
     DEPLOY / "demo/README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 OURS = re.compile(r"\b(?:LEDGER|GATEWAY)_[A-Z_]+\b")
 SETTINGS = {

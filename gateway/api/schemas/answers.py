@@ -58,6 +58,8 @@ class Failed(Answer):
     error: Failure
     type: str = ""
     """Where Anthropic's clients ask: error."""
+    x402_version: int = Field(2, alias="x402Version", description="of a 402: the version of x402 that is spoken")
+    accepts: list[dict[str, str]] = Field([], description="of a 402: a word for clients of x402's version 1")
 
 
 class FailedTensors(Answer):
@@ -685,6 +687,40 @@ class Health(Answer):
     bond: Literal["ok", "nearly_reached", "reached"]
 
 
+class ShownAlarm(Answer):
+    """One thing that is wrong, and a command or a page that helps. An alarm of a law names the first account and
+    receipt where it shows.
+    """
+
+    name: str
+    message: str
+    account: str | None
+    receipt: str | None
+    remedy: str
+
+
+class SeenGateway(Answer):
+    """A gateway that did not stop, and how long ago it showed that it is alive."""
+
+    gateway: HexAddress
+    seen_ms: int
+
+
+class Alarms(Answer):
+    """What is wrong with a lane now, the most urgent first; and how long the oldest of each kind waits, in ms, 0 when
+    nothing does.
+    """
+
+    object: Literal["list"]
+    data: list[ShownAlarm]
+    unposted_ms: int
+    unbatched_ms: int
+    uncommitted_ms: int
+    indexed_ms: int
+    questions: int
+    gateways: list[SeenGateway]
+
+
 class Server(Answer):
     """Name, version and extensions of this server."""
 
@@ -728,3 +764,41 @@ class Tensors(Answer):
     platform: str
     inputs: list[Tensor]
     outputs: list[Tensor]
+
+
+# Images and recordings.
+
+
+class Image(Answer):
+    """One image: its bytes in base64, or where its node keeps it for a while."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: str | None = None
+
+
+class Images(Answer):
+    """As many images as were asked for, or fewer."""
+
+    data: list[Image]
+    created: int | None = None
+    model: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+    quality: str | None = None
+    size: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+class Transcription(Answer):
+    """What a recording says; with `verbose_json` and `diarized_json` also when, and by whom."""
+
+    text: str
+    model: str | None = None
+    task: str | None = None
+    language: str | None = None
+    duration: float | str | None = None
+    segments: list[dict[str, Any]] | None = None
+    words: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+    usage: dict[str, Any] | None = None

@@ -100,7 +100,8 @@ SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "PAYMENT-SIGNATURE",
-        "description": "An x402 payment, as the 402 of a call without credentials asks for it.",
+        "description": "An x402 payment, as the 402 of a call without credentials asks for it. MPP's `Authorization: "
+        "Payment ...` does as well.",
     },
 }
 Way = dict[str, list[str]]

@@ -14,13 +14,27 @@ class Protocol(StrEnum):
     completions = "openai.completions/1"
     embeddings = "openai.embeddings/1"
     rerank = "rerank/1"
+    images = "openai.images/1"
+    speech = "openai.speech/1"
+    transcriptions = "openai.transcriptions/1"
     responses = "openresponses/1"
     tensors = "oip/2"
 
 
-CALLABLE = (Protocol.chat, Protocol.completions, Protocol.embeddings, Protocol.rerank, Protocol.tensors)
+MEDIA = frozenset((Protocol.images, Protocol.speech, Protocol.transcriptions))
+"""Those of images and sound. A model is asked for them only if its document names them: each has units of its own."""
+CALLABLE = (
+    Protocol.chat,
+    Protocol.completions,
+    Protocol.embeddings,
+    Protocol.rerank,
+    *sorted(MEDIA),
+    Protocol.tensors,
+)
 """Those that gateways have a route for."""
 OPENAI = frozenset((Protocol.chat, Protocol.completions, Protocol.embeddings))
+LISTED = OPENAI | MEDIA
+"""Those of servers that list their models as OpenAI does."""
 
 
 def takes(spoken: Collection[str], wanted: Protocol) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, to_hex
-from ledger.core.values.sum_tree import ZERO, Tree, Word, amount, gateway_leaf, height_for
+from ledger.core.values.sum_tree import ZERO, SparseTree, Word, amount, gateway_leaf, height_for
 from ledger.core.values.typed_data import word
 
 HeaderId: TypeAlias = bytes
@@ -124,8 +124,9 @@ class Range:
         return self.first + self.count - 1
 
 
-def gateways_tree(lane: Lane, ranges: Iterable[Range]) -> Tree:
-    """The tree of every gateway the lane ever used, each at its number, so that skipping a receipt shows.
+def gateways_tree(lane: Lane, ranges: Iterable[Range]) -> SparseTree:
+    """The tree of every gateway the lane ever used, each at its number, so that skipping a receipt shows. A file
+    may name any number, so only the paths to gateways are in memory.
 
     Rejected when a number or a gateway occurs twice, or a number or a first receipt is below 1.
     """
@@ -133,10 +134,8 @@ def gateways_tree(lane: Lane, ranges: Iterable[Range]) -> Tree:
     numbers, gateways = {row.number for row in rows}, {row.gateway for row in rows}
     if len(numbers) < len(rows) or len(gateways) < len(rows) or not all(row.number > 0 < row.first for row in rows):
         raise Rejected("a gateways tree has each gateway once, numbered from 1, with receipts numbered from 1")
-    leaves = [ZERO] * (max(numbers, default=-1) + 1)
-    for row in rows:
-        leaves[row.number] = gateway_leaf(lane, row.number, row.gateway, row.first, row.count)
-    return Tree.build(leaves)
+    leaves = {row.number: gateway_leaf(lane, row.number, row.gateway, row.first, row.count) for row in rows}
+    return SparseTree.build(leaves, height_for(max(numbers, default=0) + 1))
 
 
 def gaps(before: Iterable[Range], now: Iterable[Range]) -> list[tuple[Address, int, int | None]]:

@@ -28,6 +28,11 @@ class DepositRequest:
     status: str = "requested"
     error: str | None = None
 
+    @property
+    def purpose(self) -> str:
+        """What the transaction that relays it is for."""
+        return f"deposit {to_hex(self.id)}"
+
 
 def request(session: Session, deposit: DepositRequest, now: int) -> bool:
     """Store a request. False if it was stored before; the same id with other content is a Conflict."""

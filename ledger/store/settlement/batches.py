@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import and_, func, insert, update
+from sqlalchemy import ColumnElement, and_, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts import movements
 from ledger.core.catalog.bids import Role
-from ledger.core.settlement.batches import BEFORE, Status
+from ledger.core.settlement.batches import BEFORE, PUBLIC, Status
 from ledger.core.settlement.header import Header, HeaderId, Heights, Range
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
@@ -153,6 +153,43 @@ def earned(session: Session, lane: Lane, number: int) -> dict[tuple[Address, Rol
     query = select(BatchShareRow).where(col(BatchShareRow.lane) == lane, col(BatchShareRow.number) == number)
     rows = session.exec(query.order_by(col(BatchShareRow.payee), col(BatchShareRow.role)))
     return {(Address(row.payee), Role(row.role)): row.amount for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What public batches have together: how many they are, their calls, and the atoms that those were charged."""
+
+    batches: int
+    calls: int
+    total: int
+
+
+def published_since(session: Session, lane: Lane, closed_at: int) -> Published:
+    """The sums of the public batches closed at a time (seconds of the chain's clock) or later."""
+    count, total = session.exec(select(func.count(), func.sum(BatchRow.total)).where(*_public(lane, closed_at))).one()
+    held = select(func.sum(BatchRangeRow.count)).join(BatchRow, _same_batch(BatchRangeRow))
+    calls = session.exec(held.where(*_public(lane, closed_at))).one()
+    return Published(count, int(calls or 0), int(total or 0))
+
+
+def paid_since(session: Session, lane: Lane, closed_at: int, limit: int) -> dict[tuple[Address, Role], int]:
+    """What the public batches closed at a time (seconds) or later pay together, by payee and role: the `limit` largest
+    of these sums.
+    """
+    paid = func.sum(BatchShareRow.amount)
+    query = select(BatchShareRow.payee, BatchShareRow.role, paid).join(BatchRow, _same_batch(BatchShareRow))
+    query = query.where(*_public(lane, closed_at)).group_by(col(BatchShareRow.payee), col(BatchShareRow.role))
+    rows = session.exec(query.order_by(paid.desc(), col(BatchShareRow.payee), col(BatchShareRow.role)).limit(limit))
+    return {(Address(payee), Role(role)): int(amount) for payee, role, amount in rows}
+
+
+def _same_batch(table: type[BatchRangeRow] | type[BatchShareRow]) -> ColumnElement[bool]:
+    return and_(col(table.lane) == col(BatchRow.lane), col(table.number) == col(BatchRow.number))
+
+
+def _public(lane: Lane, closed_at: int) -> tuple[ColumnElement[bool], ...]:
+    public = [status.value for status in PUBLIC]
+    return col(BatchRow.lane) == lane, col(BatchRow.status).in_(public), col(BatchRow.closed_at) >= closed_at
 
 
 def store_mandates(session: Session, lane: Lane, number: int, mandates: Iterable[Mandate]) -> None:

@@ -13,6 +13,9 @@ from ledger.store.session import change, insert_once, lock, value_of
 from ledger.store.settlement.tables import AttemptRow
 from ledger.store.settlement.tables import ChainTransactionRow as Row
 
+MOST_TRIES = 8
+"""Intentions of one purpose that are looked at for the one that was mined. More than one is rare."""
+
 
 def lock_sender(session: Session, sender: Address) -> None:
     """Wait until no other transaction gives out nonces of this sender."""
@@ -64,6 +67,17 @@ def latest(session: Session, lane: Lane, purpose: str) -> tuple[int, ChainTransa
     """The count of a purpose's intentions, and the last one. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
     tries = count(session, lane, purpose)
     return tries, get(session, lane, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
+
+
+def mined(session: Session, lane: Lane, purpose: str) -> Digest | None:
+    """The hash of the attempt that is in a block and did what a purpose wants; None while there is none."""
+    for tries in range(MOST_TRIES):
+        one = get(session, lane, keccak256(f"{purpose} {tries}".encode()))
+        if one is None:
+            break
+        if one.status in (Status.mined, Status.confirmed):
+            return one.mined_hash
+    return None
 
 
 def latest_naming(session: Session, lane: Lane, cause: str) -> tuple[int, ChainTransaction | None]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.catalog.protocols import Protocol
+from ledger.core.catalog import protocols
+from ledger.core.catalog.protocols import MEDIA, Protocol
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, output
 from roles.cli.shared import cells, inputs
@@ -69,6 +70,9 @@ def _request(context: Context, asked: Spoken) -> tuple[str, dict[str, Any]]:
     speaks = frozenset(row["protocols"])
     if Protocol.chat not in speaks and Protocol.tensors in speaks:
         raise Rejected(f"{asked.model} takes tensors: tollway consumer infer {asked.model} NAME=VALUE")
+    if speaks and speaks <= MEDIA:
+        how = f"call it with an OpenAI client, whose base_url is {context.url}/v1"
+        raise Rejected(f"{asked.model} speaks {protocols.listed(speaks)}: {how}")
     if Protocol.embeddings in speaks and not {Protocol.chat, Protocol.completions} & speaks:
         if asked.stream:
             raise Rejected(f"{asked.model} makes embeddings, which come in one piece: leave --stream out")

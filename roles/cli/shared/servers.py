@@ -8,7 +8,7 @@ from dataclasses import replace
 from shlex import quote as shell
 from typing import TYPE_CHECKING, TypeVar
 
-from ledger.core.catalog.protocols import OPENAI, Protocol
+from ledger.core.catalog.protocols import LISTED, Protocol
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
@@ -74,7 +74,7 @@ def serving(url: str, subject: Digest, text: str, realm: str) -> tuple[ModelServ
     """The server at a URL, and what it calls a published model. Rejected when it cannot be called as published."""
     document = published(subject, realm)
     declared = {row["protocol"]: row for row in document.get("interfaces", [])}
-    protocol = next((one for one in (Protocol.tensors, *sorted(OPENAI)) if one in declared), "")
+    protocol = next((one for one in (Protocol.tensors, *sorted(LISTED)) if one in declared), "")
     server, served = find(url, str(document.get("name", text)), protocol)
     if why := model_server.misfit(served, declared.get(Protocol.tensors, {})):
         remedy = "register what it serves under a version of its own: tollway maker register --version"

@@ -9,6 +9,7 @@ node reaches, and its answers have an end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,12 +27,15 @@ from roles.node.models.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20
 """Of a whole answer, or of all events of a stream."""
+MAX_SOUND_BYTES = 24 << 20
+"""Of speech that is passed on as it comes: more than a gateway takes, so that it ends there, full and paid."""
 HEADER_LENGTH = "Inference-Header-Content-Length"
 WITHOUT_OUTPUT = frozenset(("/v1/embeddings", "/v1/rerank"))
 """Paths whose answers hold nothing that was generated."""
 MAX_EVENT_BYTES = 1 << 20
 MAX_WAIT_SECONDS = 3_600
 TOLLWAY_KEY = "tw_"
+MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,60}")
 OURS = frozenset((401, 402, 403, 407))
 """Statuses by which the server refuses the provider, and not the caller's request."""
 
@@ -84,15 +88,18 @@ class Refused(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A body of the Open Inference Protocol: JSON, and after `length` bytes of it binary tensors, if there are any."""
+    """A body as it goes over the wire: JSON, and after `length` bytes of it binary tensors, if there are any; or
+    whatever its media type, `kind`, says.
+    """
 
     body: bytes
     length: str | None = None
+    kind: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         if self.length is None:
-            return {"Content-Type": "application/json"}
+            return {"Content-Type": self.kind or "application/json"}
         return {"Content-Type": "application/octet-stream", HEADER_LENGTH: self.length}
 
 
@@ -138,6 +145,23 @@ class Resold:
         """An inference, with or without binary tensors, as the server wrote it."""
         async with self._call(f"/v2/models/{segment(self.upstream.model)}/infer", sent, parent) as answer:
             return Packed(await _whole(answer), answer.headers.get(HEADER_LENGTH))
+
+    def renamed(self, body: bytes) -> Packed:
+        """A JSON request with the server's name for the model."""
+        return Packed(orjson.dumps(self._named(body)))
+
+    async def media(self, path: str, sent: Packed, parent: str | None = None) -> Packed:
+        """Images, sound or a transcription, as the server wrote them, and as what."""
+        async with self._call(path, sent, parent) as answer:
+            return Packed(await _whole(answer), kind=_kind(answer))
+
+    @asynccontextmanager
+    async def streamed(
+        self, path: str, sent: Packed, parent: str | None = None
+    ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+        """Sound as it comes: its media type and its pieces."""
+        async with self._call(path, sent, parent) as answer:
+            yield _kind(answer), _pieces(answer)
 
     async def metadata(self) -> dict[str, object]:
         """The server's Open Inference Protocol metadata of the model."""
@@ -212,6 +236,21 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield line
     except LineTooLong as error:
         raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes") from error
+
+
+def _kind(answer: aiohttp.ClientResponse) -> str:
+    """The media type of an answer, without its parameters: only a plain one is passed on."""
+    said = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return said if MEDIA_TYPE.fullmatch(said) else "application/octet-stream"
+
+
+async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    left = MAX_SOUND_BYTES
+    async for piece in answer.content.iter_any():
+        left -= len(piece)
+        if left < 0:
+            raise UpstreamFailed(f"the upstream's answer is longer than {MAX_SOUND_BYTES} bytes")
+        yield piece
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

@@ -17,7 +17,7 @@ from ledger.core.settlement.transactions import Call, Mined, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.core.values.sum_tree import leaf, range_root
-from ledger.flows import claims, deposits
+from ledger.flows import claims, deposits, publications
 from ledger.flows.claims import CLAIM_ROWS
 from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
@@ -121,6 +121,10 @@ def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> N
         tries, second = transactions.latest(session, b.LANE, purpose)
         assert second is not None
         assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)
+        assert publications.transaction_of(session, asked(1)) is None, "it is in no block"
+        mined = Digest(keccak256(b"hash"))
+        transactions.set_status(session, b.LANE, second.id, Status.mined, Mined(mined, 7, True))
+        assert publications.transaction_of(session, asked(1)) == mined
 
 
 @pytest.fixture

@@ -76,9 +76,8 @@ class Host:
             give_to_server(self.folder)
 
     def forgets_the_socket(self) -> None:
-        """A test's server has its socket in its data folder, so a backup holds the socket's lock with a process's number.
-
-        Where that number lives again, the restored server takes itself for a second one.
+        """A test's server has its socket in its data folder, so a backup holds the socket's lock, with a process's
+        number. Where that number lives again, the restored server takes itself for a second one.
         """
         (self.data / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 

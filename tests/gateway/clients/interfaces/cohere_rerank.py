@@ -21,6 +21,16 @@ assert answer.results[0].document.text == DOCUMENTS[2]
 assert answer.results[0].relevance_score > 0.5 > answer.results[1].relevance_score
 assert answer.meta.billed_units.search_units == 1
 
+second = cohere.ClientV2(api_key=KEY, base_url=URL)
+again = second.rerank(model=MODEL, query=QUERY, documents=DOCUMENTS, top_n=2)
+assert [row.index for row in again.results] == [2, 1], again
+try:
+    second.chat(model=MODEL, messages=[{"role": "user", "content": QUERY}])
+except cohere.NotFoundError as error:
+    assert "/v1/chat/completions" in error.body["error"], error.body
+else:
+    raise AssertionError("Cohere's chat is not spoken")
+
 said = httpx.post(
     f"{URL}/v1/rerank",
     headers={"Authorization": f"Bearer {KEY}"},

@@ -28,6 +28,7 @@ from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.meters import Units
+from ledger.core.values.sum_tree import ZERO, Tree, gateway_leaf, verify
 from ledger.core.values.typed_data import Domain, Mandate, Signer, signing_digest
 from tests.rates import asks
 
@@ -413,3 +414,22 @@ def test_an_empty_batch_commits_to_nothing_new() -> None:
     assert closed.header.receipts_root == closed.header.payout_root == ZERO_DIGEST
     assert audit.verify(batch_file.read(body), None, closed.header).ok
     assert RUN == 16
+
+
+def test_a_file_may_name_any_number_of_a_gateway_and_a_reader_holds_the_path_to_it_alone() -> None:
+    far = Range(2**32 - 1, Signer(bytes(31) + b"\x07").address, 1, 3)
+    tree = gateways_tree(LANE, [Range(1, Signer(bytes(31) + b"\x08").address, 1, 1), far])
+    assert sum(len(level) for level in tree.levels) <= 2 * 33
+    leaf = gateway_leaf(LANE, far.number, far.gateway, far.first, far.count)
+    assert verify(tree.root, leaf, far.number, tree.proof(far.number))
+
+
+@pytest.mark.parametrize("numbers", [(), (1,), (1, 2), (2, 5), (1, 3, 4, 9)])
+def test_the_tree_of_gateways_is_that_over_a_leaf_for_each_number(numbers: tuple[int, ...]) -> None:
+    rows = [Range(number, Signer(bytes(31) + bytes((number,))).address, 1, number) for number in numbers]
+    leaves = [ZERO] * (max(numbers, default=0) + 1)
+    for row in rows:
+        leaves[row.number] = gateway_leaf(LANE, row.number, row.gateway, row.first, row.count)
+    whole = Tree.build(leaves)
+    assert gateways_tree(LANE, rows).root == whole.root
+    assert gateways_tree(LANE, rows).height == whole.height

@@ -1,0 +1,74 @@
+"""The console's styles and scripts: read once, sent from memory under names that change with their content.
+
+Nothing is fetched from elsewhere, so the pages work without the internet.
+"""
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from gateway.errors import Refusal
+
+FOLDER: Final = Path(__file__).parent / "static"
+URL: Final = "/static/"
+TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".json": "application/json"}
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+"""For a request that names the content by its hash. Without it the reader asks again, by the etag."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file: its bytes, the same packed by gzip, its media type, and the hash of the bytes."""
+
+    body: bytes
+    packed: bytes
+    media_type: str
+    hash: str
+
+
+def read(folder: Path = FOLDER) -> Mapping[str, Asset]:
+    """Every file of the folder whose kind is known, by its name."""
+    found = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix in TYPES:
+            body = file.read_bytes()
+            hashed = sha256(body).hexdigest()[:16]
+            found[file.name] = Asset(body, gzip.compress(body, mtime=0), f"{TYPES[file.suffix]}; charset=utf-8", hashed)
+    return MappingProxyType(found)
+
+
+ASSETS: Final = read()
+
+
+def url(name: str) -> str:
+    """Where a file is: another URL as soon as its content is another."""
+    return f"{URL}{name}?v={ASSETS[name].hash}"
+
+
+@router.get(URL + "{name}")
+async def asset(name: str, request: Request) -> Response:
+    """One file of the console."""
+    found = ASSETS.get(name)
+    if found is None:
+        raise Refusal(404, "no_such_file", f"there is no file {name!r}")
+    named = request.query_params.get("v") == found.hash
+    headers = {
+        "etag": f'"{found.hash}"',
+        "cache-control": FOR_EVER if named else "no-cache",
+        "x-content-type-options": "nosniff",
+        "vary": "accept-encoding",
+    }
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(found.packed, headers=headers | {"content-encoding": "gzip"}, media_type=found.media_type)
+    return Response(found.body, headers=headers, media_type=found.media_type)

@@ -1,0 +1,66 @@
+"""Pages of one's own: activity, keys, money; and the operator's. They are the same for everybody. Their scripts ask the
+JSON routes with the reader's key, which stays in the browser's tab and comes here in no page's request.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+from sqlmodel import Session
+
+from gateway.api.dependencies import Here
+from gateway.console import rendering
+from gateway.console.rendering import Page
+from gateway.context import Gateway
+from ledger.core.values.ids import to_hex
+from ledger.store.settlement import batches
+
+router = APIRouter(route_class=Page, include_in_schema=False)
+
+
+@router.get("/activity")
+async def activity(gateway: Here) -> HTMLResponse:
+    """The reader's calls: what each cost, by model, key and day."""
+    return rendering.page(rendering.render("activity.html", gateway, section="activity"))
+
+
+@router.get("/keys")
+async def keys(gateway: Here) -> HTMLResponse:
+    """The reader's keys: made, rotated and revoked."""
+    return rendering.page(rendering.render("keys.html", gateway, section="keys"))
+
+
+@router.get("/money")
+async def money(gateway: Here) -> HTMLResponse:
+    """The reader's balance and earnings."""
+    return rendering.page(rendering.render("money.html", gateway, section="money", private=gateway.private))
+
+
+@router.get("/operator")
+async def operator(gateway: Here) -> HTMLResponse:
+    """How the lane stands, and for its operator, what is wrong with it."""
+
+    def made(session: Session) -> str:
+        return rendering.render("operator.html", gateway, section="operator", **_operator(session, gateway))
+
+    return rendering.page(await gateway.aside(made))
+
+
+def _operator(session: Session, gateway: Gateway) -> dict[str, Any]:
+    state = gateway.lane_state
+    newest = batches.newest(session, gateway.lane, None, 1)
+    return {
+        "refused": gateway.refusal(),
+        "is_log_well": gateway.receipt_log.healthy,
+        "draining": gateway.draining,
+        "lane": to_hex(gateway.lane),
+        "operator": to_hex(gateway.operator),
+        "signer": to_hex(gateway.signer.address),
+        "epoch": gateway.catalog.epoch,
+        "open_calls": gateway.open_calls,
+        "stake": state.at_stake,
+        "terms": state.terms,
+        "private": gateway.private,
+        "newest": newest[0] if newest else None,
+        "final": batches.last_final(session, gateway.lane),
+    }

@@ -1,0 +1,135 @@
+// What the reader's own pages share: the API key, which stays in this tab, requests with it, tables and amounts.
+// Whatever comes from the gateway is put in as text.
+
+const PLACE = "tollway.key";
+const own = document.getElementById("own");
+const said = document.getElementById("said");
+
+export const key = () => sessionStorage.getItem(PLACE) ?? "";
+export const keep = (value) => sessionStorage.setItem(PLACE, value);
+export const one = (id) => document.getElementById(id);
+
+/** Ask a route of this gateway with the key. Throws an Error with the gateway's own words. */
+export async function request(path, { method = "GET", body } = {}) {
+  const headers = { Authorization: `Bearer ${key()}` };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const sent = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit" };
+  const answer = await fetch(path, sent);
+  if (answer.ok) return answer;
+  const failed = await answer.json().catch(() => ({}));
+  throw new Error(failed.error?.message ?? `the gateway answered ${answer.status}`);
+}
+
+export const ask = async (path, options) => (await request(path, options)).json();
+
+export function tell(text, kind = "") {
+  said.className = `notice ${kind}`;
+  said.textContent = text;
+  said.hidden = !text;
+}
+
+/** `12.5 AIC` of atoms as a decimal string. */
+export function amount(atoms) {
+  const decimals = Number(own.dataset.decimals);
+  const digits = String(atoms).padStart(decimals + 1, "0");
+  const whole = digits.slice(0, digits.length - decimals);
+  const part = digits.slice(digits.length - decimals).replace(/0+$/, "");
+  return `${whole}${part ? `.${part}` : ""} ${own.dataset.symbol}`;
+}
+
+/** Atoms of a decimal amount in whole tokens, as a string; null if it is none. */
+export function atoms(text) {
+  const decimals = Number(own.dataset.decimals);
+  const found = /^(\d{1,12})(?:\.(\d*))?$/.exec(text.trim());
+  if (!found || (found[2] ?? "").length > decimals) return null;
+  return BigInt(found[1] + (found[2] ?? "").padEnd(decimals, "0")).toString();
+}
+
+export const moment = (ms) => (ms ? `${new Date(ms).toISOString().replace("T", " ").slice(0, 19)} UTC` : "");
+export const short = (text) => (text && text.length > 14 ? `${text.slice(0, 6)}…${text.slice(-4)}` : (text ?? ""));
+export const lasting = (ms) => (ms < 120_000 ? `${Math.floor(ms / 1000)} s` : `${Math.floor(ms / 60_000)} min`);
+
+/** An element with properties and children; texts become text. */
+export function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Fill a table. A column is [title, cell of a row, class]; a cell is a text or an element. */
+export function table(target, columns, rows, nothing) {
+  const head = columns.map(([title, , kind]) => element("th", { scope: "col", className: kind ?? "" }, title));
+  const lines = rows.map((row) =>
+    element("tr", {}, ...columns.map(([, cell, kind]) => element("td", { className: kind ?? "" }, cell(row) ?? ""))),
+  );
+  if (!lines.length) lines.push(element("tr", {}, element("td", { colSpan: columns.length }, nothing)));
+  target.replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+}
+
+export function tiles(target, rows) {
+  const shown = rows.map(([name, value, more]) =>
+    element("div", {}, element("dt", {}, name), element("dd", {}, value, more ? element("small", {}, more) : null)),
+  );
+  target.replaceChildren(...shown);
+}
+
+/** A cell of a CSV file. What a spreadsheet would run as a formula gets an apostrophe. */
+function cell(value) {
+  const text = String(value ?? "");
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+export const csv = (rows) => rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
+
+/** Have the browser store a text as a file. */
+export function download(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** Begin: `show` fills the page each time there is a key. What it throws is told. */
+export function begin(show) {
+  const form = one("key-form");
+  const field = one("key");
+  const forget = one("forget");
+  const again = async () => {
+    forget.hidden = !key();
+    own.hidden = true;
+    if (!key()) return tell("");
+    tell("Reading…");
+    try {
+      await show();
+      own.hidden = false;
+      tell("");
+    } catch (error) {
+      tell(error.message, "bad");
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (field.value.trim()) keep(field.value.trim());
+    field.value = "";
+    again();
+  });
+  forget.addEventListener("click", () => {
+    sessionStorage.removeItem(PLACE);
+    field.value = "";
+    again();
+  });
+  again();
+}
+
+/** Do what a button asks for, and tell what goes wrong. */
+export function on(target, event, act) {
+  target.addEventListener(event, async (happened) => {
+    happened.preventDefault();
+    tell("");
+    try {
+      await act(happened);
+    } catch (error) {
+      tell(error.message, "bad");
+    }
+  });
+}

@@ -1,0 +1,57 @@
+"""How a call is paid for without an account: one 402 says every way, and a payment comes by any of them."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.call.idempotency import Headers
+from gateway.context import Gateway
+from gateway.errors import Refusal
+from gateway.payment import mpp, x402
+from gateway.payment.authorizations import Payment
+from ledger.core.values.ids import Digest
+
+
+def required(
+    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], amount: int, body: Mapping[str, Any]
+) -> Refusal:
+    """The 402 of a request without credentials: `amount` is the most that it may cost. It says every way to pay, and
+    shows a `body` by which its route can be called.
+
+    A new account's first payment must be at least the lane's minimum, so no less is asked for.
+    """
+    terms = gateway.lane_state.terms
+    amount = max(amount, terms.min_deposit if terms is not None else 0)
+    url = gateway.place(headers.get(b"host", b"").decode("latin-1")).url + path
+    why = "pay with x402 or MPP, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
+    if x402.OLD_HEADER in headers:
+        why = f"this payment is of x402 version 1, and this gateway speaks {x402.VERSION_2}. Nothing was taken: {why}"
+    why += f". {x402.allowing(gateway, amount)}"
+    price = x402.requirements(gateway, url, amount, body, why)
+    refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **price})
+    refused.headers.append((x402.REQUIRED, base64.b64encode(orjson.dumps(price))))
+    refused.headers.append(mpp.challenge(gateway, url, amount))
+    refused.beside = x402.for_old_clients()
+    return refused
+
+
+def has_payment(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request shows a payment of any way."""
+    return x402.HEADER in headers or mpp.credential_of(headers) is not None
+
+
+def read(gateway: Gateway, headers: Mapping[bytes, bytes], now: int) -> Payment | None:
+    """The payment that a request shows; None without one. Refused unless it is good."""
+    if x402.HEADER in headers:
+        return x402.read(gateway, headers[x402.HEADER], now)
+    credential = mpp.credential_of(headers)
+    return mpp.read(gateway, credential, now) if credential is not None else None
+
+
+def taken(gateway: Gateway, payment: Payment, transaction: Digest | None) -> Headers:
+    """The headers that tell a client, by its own protocol, that its payment was taken, and by which transaction."""
+    return [
+        x402.settled(gateway, payment, transaction) if payment.protocol == "x402" else mpp.receipt(payment, transaction)
+    ]

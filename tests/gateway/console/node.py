@@ -1,0 +1,25 @@
+"""Programs of the project's Node, over the bundle that the gateway serves. Alone, because every test here runs some."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+NODE = Path(sys.prefix) / "bin" / "node"
+BUNDLE = ROOT / "gateway" / "console" / "static" / "receipt-verifier.js"
+
+
+def run(program: Path, *arguments: object, told: object = None, seconds: float = 120) -> Any:
+    """What a program says that must succeed, as JSON. It reads `told` as JSON from its standard input."""
+    ended = subprocess.run(
+        [NODE, program, *map(str, arguments)],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
+    return json.loads(ended.stdout)
