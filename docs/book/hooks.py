@@ -32,6 +32,8 @@ SOURCES = {place: readme for readme, place in READMES.items()}
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 NAMED = re.compile(r"(?<![\[`\w])`([\w./-]+\.md)`(?![\]`\w])")
 RECORDED = re.compile(r"\]\((?:\.\./)+bench/results/([\w-]+\.svg)\)")
+PICTURE = re.compile(r"\]\(docs/images/([\w-]+\.png)\)")
+"""As READMEs name a picture of the documents."""
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 HERE = "/help"
 """Where a gateway serves the book: the page for what is not there cannot know how deep it was asked for."""
@@ -116,7 +118,9 @@ def linked(markdown: str, place: str, known: set[str]) -> str:
         if line.lstrip().startswith("```"):
             fenced = not fenced
         is_code = fenced or line.startswith(("    ", "```"))
-        drawn = RECORDED.sub(rf"]({posixpath.relpath('plots', posixpath.dirname(place) or '.')}/\1)", line)
+        folder = posixpath.dirname(place) or "."
+        drawn = RECORDED.sub(rf"]({posixpath.relpath('plots', folder)}/\1)", line)
+        drawn = PICTURE.sub(rf"]({posixpath.relpath('images', folder)}/\1)", drawn)
         lines.append(line if is_code else NAMED.sub(of_name, LINK.sub(of_link, drawn)))
     return "\n".join(lines)
 

@@ -47,7 +47,11 @@ _SINCE = text(
 
 
 def since(session: Session, lane: Lane) -> int:
-    """The number of the last transaction that was audited; 0 when there is none, so that all is audited again."""
+    """The number of the last transaction that was audited; 0 when there is none, so that all is audited again.
+
+    Other audits of the lane wait from here on: what one adds to the sums behind this number would count twice.
+    """
+    _lock(session, lane)
     return int(session.execute(_SINCE, {"lane": lane}).scalar() or 0)
 
 
@@ -56,7 +60,7 @@ def drifted(session: Session, lane: Lane, start: int) -> list[tuple[str, Balance
 
     Other audits of the lane wait until the transaction ends.
     """
-    lock(session, f"audit:{to_hex(lane)}")
+    _lock(session, lane)
     rows = session.execute(_DRIFT, {"lane": lane, "since": start})
     return [(str(name), Balance(int(a), int(b)), Balance(int(c), int(d))) for name, a, b, c, d in rows]
 
@@ -68,3 +72,7 @@ def go_on(session: Session, lane: Lane, start: int) -> None:
     session.execute(_NUMBER, {"lane": lane})
     session.execute(_ADD_SUMS, {"lane": lane, "since": start})
     session.execute(_MARK, {"lane": lane})
+
+
+def _lock(session: Session, lane: Lane) -> None:
+    lock(session, f"audit:{to_hex(lane)}")

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import Engine, Table, UniqueConstraint, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 import ledger.store.tables  # noqa: F401  # declares every table
@@ -120,3 +121,13 @@ def test_a_gateway_key_writes_for_one_lane_only(postgres_url: str, engine: Engin
     Appender(url, b.GATEWAY.address, b.LANE).close()
     with pytest.raises(Conflict, match=r"writes for lane 0x0+1, not 0x0+2"):
         Appender(url, b.GATEWAY.address, b.OTHER_LANE)
+
+
+def test_audits_of_a_lane_take_turns_from_the_number_they_begin_at(engine: Engine) -> None:
+    """One that came in between added to the sums behind that number, and all of it seemed to be booked twice."""
+    with unit_of_work(engine) as one, unit_of_work(engine) as other:
+        audited_sums.since(one, b.LANE)
+        other.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            audited_sums.since(other, b.LANE)
+        other.rollback()
