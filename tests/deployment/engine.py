@@ -88,7 +88,11 @@ def engine() -> Iterator[Engine]:
         return
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         raise NoEngine(f"no Docker answers, and none can be started: that needs root, and dockerd. {PACKAGES}")
-    with tempfile.TemporaryDirectory(prefix="tollway-docker-") as place, _started(Path(place)) as host:
+    # a folder that is still mounted somewhere stays
+    with (
+        tempfile.TemporaryDirectory("", "tollway-docker-", ignore_cleanup_errors=True) as place,
+        _started(Path(place)) as host,
+    ):
         yield Engine({**environment, "DOCKER_HOST": host}, compose, is_ours=True)
 
 
@@ -107,6 +111,8 @@ def _started(place: Path) -> Iterator[str]:
     finally:
         daemon.terminate()
         daemon.wait(60)
+        for namespace in (place / "run/netns").glob("*"):  # which the daemon leaves mounted
+            subprocess.run(("umount", "--lazy", namespace), capture_output=True, check=False)
 
 
 def _fails(*words: str) -> bool:

@@ -1,14 +1,18 @@
-"""`make deploy-test`: `deploy/compose.yaml` with images built from `deploy/Dockerfile`, and called."""
+"""`make deploy-test`: `deploy/compose.yaml` with images built from `deploy/Dockerfile`: called, with containers of each
+kind killed under load, and upgraded.
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.deployment.engine import NoEngine, engine, prepare
+from tests.deployment.load import Load, under_load
 from tests.deployment.world import MODEL, World, wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -30,7 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             world.lay_out()
             prepare(docker, place)
             at("images of others")
-            world.build()
+            world.build("latest", ("ledger", "gateway", "node"))
             at("our images")
             try:
                 world.found()
@@ -79,3 +83,67 @@ def test_a_call_is_charged_verified_settled_and_claimed(world: World) -> None:
         role = "maker" if wallet == "north" else "provider"
         assert person.asks(f"{role} claim -w {wallet}")
     assert auditor.asks(f"consumer verify {called['receipt']} -w alice")
+
+
+KINDS = ("worker", "beat", "redis", "postgres", "node", "gateway-1", "proxy")
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "9999", "{newest}", None, None
+
+
+def upgrade():
+    op.add_column("receipts", sa.Column("of_this_trial", sa.Text()))
+"""
+
+
+def charged_once(world: World, load: Load, before: int) -> None:
+    """Each call of a load has one receipt, and nothing else was charged meanwhile."""
+    calls = [*load.receipts, *load.gone]
+    said = f"{len(calls)} calls, {len(load.gone)} without their answers, sent again: {Counter(load.again)}"
+    print(said, flush=True)
+    assert len(set(calls)) == len(calls), said
+    assert receipts(world) - before == len(calls), said
+    names = ",".join(f"'\\x{call.removeprefix('0x')}'" for call in calls)
+    assert world.sql(f"SELECT count(*) FROM receipts WHERE call_id IN ({names})") == [str(len(calls))], said
+
+
+def receipts(world: World) -> int:
+    return int(world.sql("SELECT count(*) FROM receipts")[0])
+
+
+def test_a_container_of_each_kind_is_killed_under_load_and_each_call_is_charged_once(world: World) -> None:
+    world.compose("up", "-d", "--no-recreate", "--scale", "worker=3", "worker")
+    assert len(world.containers("worker")) == 3
+    before = receipts(world)
+    with under_load(world, MODEL, "killed") as load:
+        for kind in KINDS:
+            container = world.container(kind)
+            world.engine.run("kill", container)
+            world.engine.run("start", container)
+            load.goes_on()
+            print(f"{kind} was killed: {len(load.receipts)} calls so far", flush=True)
+    charged_once(world, load, before)
+    wait_for(lambda: world.terminal("auditor").asks("batch verify"), 60, "batches that hold")
+
+
+def test_each_call_during_an_upgrade_with_a_migration_is_answered_and_charged_once(world: World) -> None:
+    newest = world.sql("SELECT version_num FROM alembic_version")[0]
+    versions = world.place / "ledger/migrations/versions"
+    (versions / "9999_of_this_trial.py").write_text(MIGRATION.format(newest=newest))
+    world.build("next", ("ledger", "gateway"))
+    before = receipts(world)
+    with under_load(world, MODEL, "upgraded") as load:
+        world.version = "next"
+        world.compose("run", "--rm", "migrations")
+        assert world.sql("SELECT version_num FROM alembic_version") == ["9999"]
+        load.goes_on()
+        world.compose("up", "-d", "--no-deps", "--scale", "worker=3", "worker", "beat")
+        for gateway in ("gateway-1", "gateway-2"):
+            world.compose("up", "-d", "--no-deps", gateway)
+            wait_for(lambda gateway=gateway: world.is_healthy(gateway), 120, f"{gateway} is healthy")
+            load.goes_on()
+    images = {world.image(service) for service in ("worker", "beat", "gateway-1", "gateway-2")}
+    assert images == {"tollway-ledger:next", "tollway-gateway:next"}
+    charged_once(world, load, before)  # a connection that a gateway took just before it stopped is a 502: sent again

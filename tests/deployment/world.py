@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -108,15 +109,15 @@ class World:
         self.ports = dict(zip(("http", "https", "chain"), free_ports(3), strict=True))
         (self.place / "deploy/.env").write_text(f"POSTGRES_PASSWORD=x\nGATEWAY_PUBLIC_URL={PUBLIC}\n")
 
-    def build(self) -> None:
-        """Build the images by the Dockerfile, at the same time: each waits for a registry, and for a compiler."""
+    def build(self, version: str, parts: Sequence[str]) -> None:
+        """Build images by the Dockerfile, at the same time: each waits for a registry, and for a compiler."""
 
         def one(part: str) -> None:
             options = ("--build-arg", f"PART={part}", "--file", str(self.place / "deploy/Dockerfile"))
-            self.engine.build(self.place, f"tollway-{part}", *options)
+            self.engine.build(self.place, f"tollway-{part}:{version}", *options)
 
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(one, ("ledger", "gateway", "node")))
+            list(pool.map(one, parts))
 
     def found(self) -> None:
         """A chain with contracts, wallets and a lane; what they give goes into the operator's files."""
@@ -203,6 +204,16 @@ class World:
 
     def containers(self, service: str) -> list[str]:
         return self.compose("ps", "-q", service).split()
+
+    def image(self, service: str) -> str:
+        """The image that a service runs."""
+        return self._seen(service, "{{.Config.Image}}")
+
+    def is_healthy(self, service: str) -> bool:
+        return self._seen(service, "{{.State.Health.Status}}") == "healthy"
+
+    def _seen(self, service: str, what: str) -> str:
+        return self.engine.run("inspect", "--format", what, self.container(service)).strip()
 
     def sql(self, statement: str) -> list[str]:
         """What a statement returns, a row a line."""
