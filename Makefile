@@ -45,7 +45,7 @@ test-parts: install   ## install each part alone and run its programs
 
 test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
 	$(call say,'pytest: the slow tests')
-	$(PYTEST) -m slow -n 2 --dist loadfile
+	$(PYTEST) -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 # MLServer wants an older FastAPI than ours, and a Python before 3.13: an environment of its own.
 OLD_PYTHON = $(firstword $(foreach p,$(PYTHON) python3.12 python3.11,\
