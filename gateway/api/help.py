@@ -52,12 +52,14 @@ def read(folder: Path | None) -> Book:
             raise Rejected(f"GATEWAY_HELP names {folder}, where there is no {FIRST}: make docs builds {BUILT}")
         return {}
     book: Book = {}
+    size = 0
     for file in sorted(root.rglob("*")):
         if file.is_file() and not file.is_symlink():
             body = file.read_bytes()
+            size += len(body)
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
             book[file.relative_to(root).as_posix()] = BookFile(body, kind, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-        if len(book) > MOST_FILES or sum(len(one.body) for one in book.values()) > MOST_BYTES:
+        if len(book) > MOST_FILES or size > MOST_BYTES:
             raise Rejected(f"{root} is no book: more than {MOST_FILES} files or {MOST_BYTES} bytes are in it")
     return book
 

@@ -5,14 +5,17 @@ other, and the unspent rest stays the signer's deposit. Each authorization pays 
 somebody saw cannot be used again: to be relayed is to be published. How it comes over the wire is `x402` or `mpp`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.asgi import Presence
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
+from ledger.core.values.atoms import parse
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, address
+from ledger.core.values.ids import Address, Digest, address, digest
 from ledger.core.values.typed_data import TRANSFER_TYPEHASH, Domain, TokenAuthorization, signed_by, signing_digest
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
@@ -21,6 +24,8 @@ from ledger.store.chain import lanes
 
 LASTS_SECONDS = 300
 """How long a client may let its payment be valid, by the chain's clock: a local chain's may be far ahead of its own."""
+DESCRIPTION = "One model call. You are charged what it used; the rest stays your deposit."
+"""Of what is paid for, as a client shows it."""
 MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 
@@ -64,6 +69,20 @@ def token_domain(gateway: Gateway) -> Domain:
 def lasts(gateway: Gateway) -> int:
     """How many seconds from now, by the client's clock, a payment may be valid."""
     return LASTS_SECONDS + max(0, gateway.lane_state.clock_ms) // 1_000
+
+
+def read(fields: Mapping[str, Any]) -> TokenAuthorization:
+    """The authorization in a client's JSON, which names its fields as ERC-3009 does. What is malformed raises KeyError,
+    TypeError, ValueError, AttributeError or Rejected: each protocol says what it is not.
+    """
+    return TokenAuthorization(
+        address(fields["from"].lower()),
+        address(fields["to"].lower()),
+        parse(fields["value"], "value"),
+        int(fields["validAfter"]),
+        int(fields["validBefore"]),
+        digest(fields["nonce"]),
+    )
 
 
 def check(gateway: Gateway, signed: TokenAuthorization, signature: bytes, now: int) -> None:

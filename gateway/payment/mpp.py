@@ -17,11 +17,9 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment import authorizations
 from gateway.payment.authorizations import Payment, unpaid
-from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Digest, address, digest, to_hex
-from ledger.core.values.typed_data import TokenAuthorization
+from ledger.core.values.ids import Digest, address, to_hex
 
 CHALLENGE, HEADER, RECEIPT = b"www-authenticate", b"authorization", b"payment-receipt"
 SCHEME = b"payment "
@@ -53,7 +51,7 @@ def challenge(gateway: Gateway, url: str, amount: int) -> tuple[bytes, bytes]:
         "method": METHOD,
         "intent": INTENT,
         "request": _url64(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)),
-        "description": "One model call. You are charged what it used; the rest stays your deposit.",
+        "description": authorizations.DESCRIPTION,
         "expires": _date(now_ms() // 1_000 + authorizations.lasts(gateway)),
     }
     said = ", ".join(f'{name}="{_escaped(value)}"' for name, value in fields.items())
@@ -71,14 +69,7 @@ def read(gateway: Gateway, credential: bytes, now: int) -> Payment:
         way = (answered["method"], answered["intent"], payload["type"])
         asked = orjson.loads(_from_url64(answered["request"].encode()))
         token = (asked["methodDetails"]["chainId"], address(asked["currency"].lower()))
-        signed = TokenAuthorization(
-            address(payload["from"].lower()),
-            address(payload["to"].lower()),
-            parse(payload["value"], "value"),
-            int(payload["validAfter"]),
-            int(payload["validBefore"]),
-            digest(payload["nonce"].lower()),
-        )
+        signed = authorizations.read({**payload, "nonce": payload["nonce"].lower()})
         signature = bytes.fromhex(payload["signature"].removeprefix("0x"))
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, Rejected) as error:
         raise Refusal(400, "invalid_payment", f"the credential is not one of MPP's evm charges: {error}") from error

@@ -13,10 +13,8 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment import authorizations
 from gateway.payment.authorizations import Payment, unpaid
-from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, address, digest, to_hex
-from ledger.core.values.typed_data import TokenAuthorization
+from ledger.core.values.ids import Digest, address, to_hex
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
 OLD_HEADER = b"x-payment"
@@ -79,7 +77,7 @@ def requirements(gateway: Gateway, url: str, amount: int, body: Mapping[str, Any
         "error": why,
         "resource": {
             "url": url,
-            "description": "One model call. You are charged what it used; the rest stays your deposit.",
+            "description": authorizations.DESCRIPTION,
             "mimeType": "application/json",
             "serviceName": "Tollway",
             "tags": ["ai", "inference", "openai"],
@@ -124,14 +122,7 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
         sent = orjson.loads(base64.b64decode(header, validate=True))
         accepted, payload = sent["accepted"], sent["payload"]
         authorization = payload["authorization"]
-        signed = TokenAuthorization(
-            address(authorization["from"].lower()),
-            address(authorization["to"].lower()),
-            parse(authorization["value"], "value"),
-            int(authorization["validAfter"]),
-            int(authorization["validBefore"]),
-            digest(authorization["nonce"]),
-        )
+        signed = authorizations.read(authorization)
         signature = bytes.fromhex(payload["signature"].removeprefix("0x"))
         scheme, network, asset = accepted["scheme"], accepted["network"], address(accepted["asset"].lower())
         version = sent["x402Version"]
