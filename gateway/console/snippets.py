@@ -62,13 +62,15 @@ class Snippet(NamedTuple):
 
 def snippets(one: Published, base: str) -> list[Snippet]:
     """Programs that call it at the gateway whose URL is `base`; none if no example of a body is known."""
-    for path, body in exports.examples(one).items():
-        return [
-            Snippet("Python", _python(path, body, base)),
-            Snippet("JavaScript", JAVASCRIPT.format(url=_literal(_url(base, path)), body=_literal(body))),
-            Snippet("curl", SHELL.format(url=shlex.quote(_url(base, path)), body=shlex.quote(json.dumps(body)))),
-        ]
-    return []
+    example = next(iter(exports.examples(one).items()), None)
+    if example is None:
+        return []
+    path, body = example
+    return [
+        Snippet("Python", _python(path, body, base)),
+        Snippet("JavaScript", JAVASCRIPT.format(url=_literal(_url(base, path)), body=_literal(body))),
+        Snippet("curl", SHELL.format(url=shlex.quote(_url(base, path)), body=shlex.quote(json.dumps(body)))),
+    ]
 
 
 def _python(path: str, body: Json, base: str) -> str:

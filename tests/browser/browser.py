@@ -6,10 +6,7 @@ the visits write the screenshots that the documents show.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.console.node import run
+
 HERE = Path(__file__).parent
-NODE = Path(sys.prefix) / "bin" / "node"
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,7 @@ class Browser:
         how = {"key": key, "elsewhere": elsewhere, "images": images and str(Path(images).resolve())}
         visit = HERE / "visits" / f"{name}.mjs"
         told = {"visit": str(visit), "folder": str(self.folder), "url": url, "how": how, "given": given}
-        command = [NODE, HERE / "run.mjs"]
-        ended = subprocess.run(
-            command, input=json.dumps(told), capture_output=True, text=True, timeout=seconds, check=False
-        )
-        assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
-        found = json.loads(ended.stdout)
+        found = run(HERE / "run.mjs", told=told, seconds=seconds)
         assert not found["findings"], "\n".join(found["findings"])
         return found["result"]
 

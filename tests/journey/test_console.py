@@ -17,8 +17,9 @@ import pytest
 from gateway.console.routes import SECTIONS
 from roles.cli.output import wait_until
 from roles.local.folder import free_port
-from tests.browser.browser import HERE, NODE, Browser
+from tests.browser.browser import HERE, Browser
 from tests.browser.browser import browser as browser
+from tests.gateway.console.node import NODE
 from tests.journey.conftest import ROOT, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
