@@ -21,7 +21,7 @@ from ledger.core.kernels import split
 from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.kernels.records import SIGNATURE, SignedRecords
 from ledger.core.receipts.record import RECEIPT_DTYPE
-from ledger.core.settlement.batch_file import Opening
+from ledger.core.settlement.batch_file import Opening, Sink
 from ledger.core.settlement.closing import Writer
 from ledger.core.settlement.cumulatives import NOTHING
 from ledger.core.settlement.header import Range
@@ -62,15 +62,15 @@ def a_chunk(count: int, chance: np.random.Generator) -> npt.NDArray[np.void]:
     return records
 
 
-def close(count: int, *, hashed: bool) -> tuple[float, int]:
-    """Receipts per CPU second, and the peak resident memory in MiB so far."""
+def write(sink: Sink, count: int, *, hashed: bool) -> float:
+    """Write the file of a batch of so many receipts. Returns the CPU seconds of closing it."""
     chance = np.random.default_rng(1)
     pool = a_chunk(min(count, CHUNK), chance)
     body = np.concatenate([packed(pool), np.zeros((len(pool), SIGNATURE), np.uint8)], axis=1)
     digests = struct_hashes(pool)
     opening = Opening(Domain(), LANE, 1, 0, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(1, GATEWAY, 1, count),))
     start = time.process_time()
-    writer = Writer(Nowhere(), opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
+    writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
     for begin in range(0, count, CHUNK):
         part = body[: min(CHUNK, count - begin)].copy()
         numbers = np.arange(begin + 1, begin + 1 + len(part), dtype=">u8")
@@ -78,7 +78,12 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
         signed = SignedRecords.read(part.reshape(-1), len(part))
         writer.add(signed, BODIES, digests[: len(part)] if hashed else None)
     writer.close({})
-    seconds = time.process_time() - start
+    return time.process_time() - start
+
+
+def close(count: int, *, hashed: bool) -> tuple[float, int]:
+    """Receipts per CPU second, and the peak resident memory in MiB so far."""
+    seconds = write(Nowhere(), count, hashed=hashed)
     return count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -97,6 +97,18 @@ def _ledger() -> str:
     return table(head, rows) + _said("bench-ledger", RESULTS / "ledger.json", facts)
 
 
+def _earnings() -> str:
+    facts = result("earnings")
+    rows = [
+        ("receipts; rows of the report", f"{facts['receipts']:,}; {facts['rows']:,}"),
+        ("file, MB", f"{facts['file_mb']:,}"),
+        ("CPU, seconds", facts["cpu_seconds"]),
+        (f"by the clock, seconds (aim: {facts['aim_seconds']})", facts["seconds"]),
+        ("memory at most, MiB", f"{facts['peak_mib']:,}"),
+    ]
+    return table(("`tollway batch report`", ""), rows) + _said("bench-earnings", RESULTS / "earnings.json", facts)
+
+
 def _split() -> str:
     split, tree = result("split"), result("sumtree")
     rows = [
@@ -144,8 +156,8 @@ def _battery() -> str:
 
 
 FIGURES: dict[str, Callable[[], str]] = {
-    "gas": _gas, "gateway": _gateway, "load": _load, "ledger": _ledger, "split": _split, "node": _node,
-    "chaos": _chaos, "battery": _battery,
+    "gas": _gas, "gateway": _gateway, "load": _load, "ledger": _ledger, "earnings": _earnings, "split": _split,
+    "node": _node, "chaos": _chaos, "battery": _battery,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`tollway batch`: list, download, mirror and recompute what was settled."""
+"""`tollway batch`: list, download, mirror and recompute what was settled, and report who earned it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import address, to_hex
 from roles.audit import batches
 from roles.audit import mirror as mirroring
 from roles.cli import output
@@ -15,6 +15,7 @@ from roles.cli.context import Group, here
 app = Group("List, download, mirror and recompute what was settled.")
 
 MAX_BATCH = 2**31 - 1
+MAX_EPOCH = 2**63 - 1
 Number = Annotated[int, Argument(help="A batch's number; the first is 1.", min=1, max=MAX_BATCH)]
 
 
@@ -53,6 +54,31 @@ def mirror(folder: Annotated[Path, Argument(help="Folder to copy to; made if it 
     lost = next((one for one in copied if one.difference), None)
     if lost is not None:
         raise Rejected(f"batch {lost.number} was not mirrored: {lost.difference}", batch=lost.number)
+
+
+@app.command("report")
+def report(
+    folder: Annotated[Path, Argument(help="Folder of batch files, as `batch mirror` fills it.")],
+    first: Annotated[int, Option("--first-epoch", help="The first epoch that counts.", min=0, max=MAX_EPOCH)] = 0,
+    last: Annotated[int, Option("--last-epoch", help="The last one.", min=0, max=MAX_EPOCH)] = MAX_EPOCH,
+    payee: Annotated[str, Option("--payee", help="Address of one payee; default: all.")] = "",
+) -> None:
+    """Who earned what: by payee, role and model, made again from batch files and the chain alone.
+
+    Of each batch it says whether its file hashes to the header on chain. One that does not is left out, and the command
+    fails. With `--rpc` and `TOLLWAY_DEPLOYMENT` no gateway is asked.
+    """
+    from roles.audit import report as reports  # numpy and numba
+
+    made = reports.report(here(), folder, reports.Wanted(first, last, address(payee) if payee else None))
+    if output.mode.json:
+        output.show({"batches": [one.row for one in made.batches], "earned": made.rows})
+    else:
+        output.show_table([one.row for one in made.batches])
+        output.show_table(made.rows, title="who earned what", empty="nobody earned anything")
+    wrong = next((one for one in made.batches if one.difference), None)
+    if wrong is not None:
+        raise Rejected(f"{wrong.file or to_hex(wrong.header)} is left out: {wrong.difference}", batch=wrong.number)
 
 
 @app.command("verify")
