@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlmodel import Session
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from gateway.api.proofs import Number
 from gateway.api.schemas.bodies import MAX_INT
 from gateway.console import overview, rendering
 from gateway.console.entries import href_of
+from gateway.console.overview import Period
 from gateway.console.rendering import Page
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -72,6 +73,25 @@ async def show_receipt(receipt_id: str, gateway: Here) -> HTMLResponse:
     return rendering.page(await gateway.aside(render), connect=rendering.ANY_RPC)
 
 
+@router.get("/explorer/earnings")
+async def who_earned_what(
+    request: Request, gateway: Here, of: Annotated[Period, Query(description="the last hour or day")] = Period.day
+) -> HTMLResponse:
+    """What public batches paid to whom, and how anybody makes the same list again."""
+    network = await request.app.state.overview.read(gateway, of)
+    shown = {
+        "period": of.value,
+        "total": network.chosen.total,
+        "calls": network.chosen.calls,
+        "count": network.chosen.batches,
+        "rows": [(to_hex(payee), role.name, amount) for (payee, role), amount in network.paid.items()],
+        "most": overview.SUMS_READ,
+        "private": gateway.private,
+        "url": gateway.place(request.headers.get("host", "")).url,
+    }
+    return rendering.page(rendering.render("earnings.html", gateway, section="explorer", **shown))
+
+
 @router.get("/explorer/{number}")
 async def show_batch(number: Number, gateway: Here) -> HTMLResponse:
     """A batch: its header, the receipts it covers, and once it is public, whom it pays."""
@@ -87,8 +107,7 @@ async def show_batch(number: Number, gateway: Here) -> HTMLResponse:
 
 def _batch(session: Session, gateway: Gateway, batch: Batch) -> dict[str, Any]:
     is_public = batch.status in PUBLIC
-    paid = batches.earned(session, gateway.lane, batch.number) if is_public else {}
-    largest = dict(sorted(paid.items(), key=lambda row: (-row[1], row[0]))[:SHARES])
+    largest, count = batches.largest_shares(session, gateway.lane, batch.number, SHARES) if is_public else ({}, 0)
     flows = overview.flows(largest)
     asked = [one.asked for one in challenges.unanswered(session, gateway.lane)]
     about = [one for one in asked if not isinstance(one, FinalAsked) and one.id == batch.onchain_id]
@@ -103,7 +122,7 @@ def _batch(session: Session, gateway: Gateway, batch: Batch) -> dict[str, Any]:
             for one in batches.ranges(session, gateway.lane, batch.number)
         ],
         "shares": [(role.name, to_hex(payee), amount) for (payee, role), amount in largest.items()],
-        "left_out": len(paid) - len(largest),
+        "left_out": count - len(largest),
         "drawing": overview.drawn(flows) if flows else None,
         "questions": Counter(type(one).__name__ for one in about),
         "deadline": min((one.deadline for one in about), default=None),

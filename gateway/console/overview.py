@@ -53,9 +53,19 @@ class Period(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What the database says of the network now."""
+class Served:
+    """What can be called now: models, capsules, and providers by tier."""
 
+    models: int
+    capsules: int
+    tiers: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the catalog and the database say of the network now."""
+
+    served: Served
     day: BatchSums
     chosen: BatchSums
     paid: Mapping[tuple[Address, Role], int]
@@ -109,6 +119,7 @@ def _failed(reading: asyncio.Task[Network]) -> bool:
 def _network(session: Session, gateway: Gateway, now: int, period: Period) -> Network:
     since = now - period.seconds
     return Network(
+        _served(gateway),
         batches.published_since(session, gateway.lane, now - Period.day.seconds),
         batches.published_since(session, gateway.lane, since),
         batches.paid_since(session, gateway.lane, since, SUMS_READ),
@@ -117,21 +128,26 @@ def _network(session: Session, gateway: Gateway, now: int, period: Period) -> Ne
     )
 
 
-def _shown(gateway: Gateway, network: Network, period: Period) -> dict[str, Any]:
+def _served(gateway: Gateway) -> Served:
+    """One walk through the catalog, whose length others choose: so it is not for each view of the page."""
     scope = planning.anywhere(gateway, gateway.catalog)
     ready = [entry for entry in gateway.catalog.by_id.values() if not planning.why_not(scope, entry)]
     models = [entry for entry in ready if isinstance(entry, ModelEntry)]
     tier_of = {one.provider: one.tier for entry in models for one in entry.candidates if one.health.usable}
-    tiers = Counter(tier_of.values())
+    return Served(len(models), len(ready) - len(models), Counter(tier_of.values()))
+
+
+def _shown(gateway: Gateway, network: Network, period: Period) -> dict[str, Any]:
+    served = network.served
     refused, stake = gateway.refusal(), gateway.lane_state.at_stake
     rows = flows(network.paid)
     return {
         "period": period.value,
         "network": network,
-        "models": len(models),
-        "capsules": len(ready) - len(models),
-        "providers": len(tier_of),
-        "tiers": {tier: tiers[tier] for tier in TIERS},
+        "models": served.models,
+        "capsules": served.capsules,
+        "providers": sum(served.tiers.values()),
+        "tiers": {tier: served.tiers.get(tier, 0) for tier in TIERS},
         "operator": to_hex(gateway.operator),
         "stake": stake,
         "bond": gateway.lane_state.terms.bond if gateway.lane_state.terms else None,

@@ -155,6 +155,17 @@ def earned(session: Session, lane: Lane, number: int) -> dict[tuple[Address, Rol
     return {(Address(row.payee), Role(row.role)): row.amount for row in rows}
 
 
+def largest_shares(
+    session: Session, lane: Lane, number: int, limit: int
+) -> tuple[dict[tuple[Address, Role], int], int]:
+    """A batch's `limit` largest payments by payee and role, the largest first, and how many it has in all."""
+    of_batch = (col(BatchShareRow.lane) == lane, col(BatchShareRow.number) == number)
+    ordered = (col(BatchShareRow.amount).desc(), col(BatchShareRow.payee), col(BatchShareRow.role))
+    rows = session.exec(select(BatchShareRow).where(*of_batch).order_by(*ordered).limit(limit))
+    largest = {(Address(row.payee), Role(row.role)): row.amount for row in rows}
+    return largest, session.exec(select(func.count()).select_from(BatchShareRow).where(*of_batch)).one()
+
+
 @dataclass(frozen=True, slots=True)
 class BatchSums:
     """What public batches have together: how many they are, their calls, and the atoms that those were charged."""
