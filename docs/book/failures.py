@@ -54,6 +54,7 @@ ADVICE = {
     "missing_key": "Send `Authorization: Bearer tw_...`. `tollway consumer key` makes a key.",
     "model_not_allowed": "The key is for other models: `tollway consumer keys`, then `tollway consumer use-key ID`.",
     "model_not_found": "`tollway consumer models` lists what there is. The message says the nearest names.",
+    "no_proof": 'Read the batch\'s file: `tollway consumer verify ID`, or "Read the whole batch file" on the page.',
     "no_book": "The operator builds the book: `make docs`, and starts the gateway again.",
     "no_capacity": "All providers are busy. Try again.",
     "no_credentials": "The operator sets `GATEWAY_SECRET`.",

@@ -196,7 +196,7 @@ def receipt_shown(session: Session, gateway: Gateway, caller: Caller | None, rec
     """A receipt with its terms, sub-calls and batch, as a caller, None for a stranger, may see it. Refused with 404 if
     it is not there, or not for them.
     """
-    found = _find(session, gateway.lane, receipt)
+    found = find_receipt(session, gateway.lane, receipt)
     shown = _shown_to(session, gateway, caller, found) if found is not None else None
     if found is None or shown is None:
         raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
@@ -251,7 +251,8 @@ async def earnings(payee: str, gateway: Here, caller: Asking) -> dict[str, Any]:
     return await gateway.aside(read)
 
 
-def _find(session: Session, lane: Lane, text: str) -> Signed | None:
+def find_receipt(session: Session, lane: Lane, text: str) -> Signed | None:
+    """A receipt by its call id, or by gateway and number; whoever may see it."""
     signer, dash, seq = text.partition("-")
     number = bounds.number(seq.encode())
     if dash and len(signer) == 42 and number is not None:

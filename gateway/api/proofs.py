@@ -1,4 +1,4 @@
-"""Batches, their files, and Merkle proofs of payouts and debits: what anybody can check."""
+"""Batches, their files, and Merkle proofs of payouts, debits and receipts: what anybody can check."""
 
 import io
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlmodel import Session
 
+from gateway.api.accounts import find_receipt
 from gateway.api.dependencies import Here, party
 from gateway.api.representations import hexed
 from gateway.api.schemas import answers
@@ -17,7 +18,7 @@ from gateway.api.schemas.openapi import Typed, of_types
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from ledger.core.settlement.batches import PUBLIC
-from ledger.core.settlement.header import Header
+from ledger.core.settlement.header import Header, Range
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
 from ledger.store.settlement.batches import Batch
@@ -52,7 +53,7 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
         batch = _get(session, gateway.lane, number)
         ranges = batches.ranges(session, gateway.lane, number)
         return _batch_fields(batch) | {
-            "ranges": [{"gateway": to_hex(r.gateway), "first": r.first, "count": r.count} for r in ranges],
+            "ranges": [_range_fields(one) for one in ranges],
         }
 
     return await gateway.aside(read)
@@ -76,6 +77,37 @@ async def batch_file(number: Number, gateway: Here) -> Response:
     body, batch = await gateway.aside(write)
     headers = {"etag": f'"{to_hex(batch.header.data_ref)}"', "cache-control": "public, immutable"}
     return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/proofs/receipt/{receipt_id}", response_model=answers.ReceiptProof)
+async def receipt(receipt: Annotated[str, Path(alias="receipt_id", max_length=200)], gateway: Here) -> dict[str, Any]:
+    """Where a receipt of a public batch stands: its signed record with those of its sub-calls right before it, their
+    place, and the siblings at the boundaries of their range, leaf level first, per level left then right. They lead to
+    the `receipts_root` of the header, and the ranges to its `gateways_root`. Whether the chain has the header, ask the
+    chain.
+    """
+
+    def read(session: Session) -> dict[str, Any]:
+        found = find_receipt(session, gateway.lane, receipt)
+        missing = Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r} in a public batch")
+        if found is None:
+            raise missing
+        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
+        if batch is None or batch.status not in PUBLIC:
+            raise missing
+        proof = proofs.receipt(session, batch, found.receipt)
+        if proof is None:
+            message = f"batch {batch.number} was closed before proofs were kept: read /v1/batches/{batch.number}/file"
+            raise Refusal(404, "no_proof", message)
+        return {
+            "batch": _batch_fields(batch) | {"ranges": [_range_fields(one) for one in proof.ranges]},
+            "first": proof.first,
+            "receipts": [to_hex(one) for one in proof.signed],
+            "barred": list(proof.barred),
+            "siblings": [to_hex(word) for word in proof.siblings],
+        }
+
+    return await gateway.aside(read)
 
 
 @router.get("/proofs/payout/{payee}", response_model=answers.Proof)
@@ -112,6 +144,10 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
         }
 
     return await gateway.aside(read)
+
+
+def _range_fields(row: Range) -> dict[str, Any]:
+    return {"number": row.number, "gateway": to_hex(row.gateway), "first": row.first, "count": row.count}
 
 
 def _get(session: Session, lane: Lane, number: int) -> Batch:

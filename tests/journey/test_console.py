@@ -71,6 +71,8 @@ def test_a_reader_verifies_a_receipt_in_the_browser_with_an_endpoint_of_its_choi
     truth = found["truth"]
     assert (truth["result"], [name for name, *_ in truth["checks"]]) == ("holds", CHECKS)
     assert {state for _, state, _ in truth["checks"]} == {"✓ holds"}
+    assert found["whole"]["result"] == "holds"
+    assert {state for _, state, _ in found["whole"]["checks"]} == {"✓ holds"}
     assert found["inputs"]["EIP-712 digest"] == on_chain.evidence["digest"]
     assert found["inputs"]["root"] == on_chain.evidence["batch"]["header"]["receipts_root"]
     assert found["inputs"]["RPC endpoint"] == on_chain.rpc

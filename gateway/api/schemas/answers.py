@@ -561,6 +561,7 @@ class BidBook(Answer):
 class Range(Answer):
     """Receipts of one gateway in a batch."""
 
+    number: int
     gateway: HexAddress
     first: int
     count: int
@@ -612,6 +613,18 @@ class Proof(Answer):
     cumulative: Amount
     proof: list[Hex]
     root: Hex32
+
+
+class ReceiptProof(Answer):
+    """Where a receipt stands in its batch: itself after its sub-calls, as the batch's file has them, and the way to the
+    header's root.
+    """
+
+    batch: ShownBatch
+    first: int
+    receipts: list[Hex]
+    barred: list[int]
+    siblings: list[Hex]
 
 
 # Statements.

@@ -5,6 +5,7 @@ Kernels view a tree node as four lanes of 64 bits; the last lane holds the sum, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,10 +61,24 @@ class RootBuilder:
         """The root over all leaves so far, equal to `Tree.build(leaves).root`; the zero word if there are none."""
         if self.size <= _CHUNK:
             return Levels.build(self._first).root
+        *_, (_, top) = self._above()
+        return bytes(top[0])
+
+    def below_root(self, lowest: int) -> dict[tuple[int, int], Word]:
+        """The tree nodes of the levels from `lowest`, at least 6, up to the one below the root, by level and index."""
+        assert lowest >= _CHUNK_HEIGHT, "lower levels are not kept"
+        if self.size <= _CHUNK:
+            return {}
+        levels = [(level, nodes) for level, nodes in self._above() if level >= lowest and len(nodes) > 1]
+        return {(level, index): bytes(node) for level, nodes in levels for index, node in enumerate(nodes)}
+
+    def _above(self) -> Iterator[tuple[int, U8]]:
+        """The levels from the lowest that is kept to the root."""
         nodes, level = np.concatenate(self._nodes), _CHUNK_HEIGHT
+        yield level, nodes
         while len(nodes) > 1:
             nodes, level = parents(nodes, level), level + 1
-        return bytes(nodes[0])
+            yield level, nodes
 
 
 def parents(nodes: U8, level: int) -> U8:

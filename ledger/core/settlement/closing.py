@@ -18,6 +18,7 @@ from ledger.core.kernels.sum_tree import RootBuilder, SparseRootBuilder, line_le
 from ledger.core.kernels.totals import add_by_group, add_runs, group_rows
 from ledger.core.pricing import shares
 from ledger.core.receipts.record import Records
+from ledger.core.settlement import header
 from ledger.core.settlement.batch_file import (
     Opening,
     Roots,
@@ -56,6 +57,8 @@ class Closed:
     payout_changes: Mapping[int, Word]
     debit_changes: Mapping[int, Word]
     mandates: Sequence[Mandate]
+    receipt_nodes: Mapping[tuple[int, int], Word]
+    """The receipts tree from the top of its blocks to below its root, by level and index."""
 
 
 class Trees:
@@ -94,6 +97,10 @@ class Trees:
     def receipts_root(self) -> Digest:
         """The root over all receipts so far; the zero word if there are none."""
         return Digest(self._receipts.root())
+
+    def receipt_nodes(self) -> dict[tuple[int, int], Word]:
+        """The tree nodes above blocks of receipts, below the root, by level and index."""
+        return self._receipts.below_root(header.BLOCK)
 
     def lines_root(self, heights: Heights) -> Digest:
         """The root over `lines` in a tree of these heights. Its sum is what the receipts charge."""
@@ -247,6 +254,7 @@ class Writer:
             payout_changes=payouts.changed(PAYOUT_TAG, lane, earned),
             debit_changes=debits.changed(DEBIT_TAG, lane, debited),
             mandates=mandates,
+            receipt_nodes=self._trees.receipt_nodes(),
         )
 
 

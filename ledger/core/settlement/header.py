@@ -24,6 +24,8 @@ NO_BATCH = 0
 """The `finalizeId` that finalizes nothing."""
 RUN = 16
 """Receipts per run: as many as a contract can price again in one transaction, whatever their terms."""
+BLOCK = 10
+"""The height of a block of receipts: proofs read one or two blocks of them, and kept tree nodes from there on."""
 MAX_CALLS = 1 << 24
 """Receipts of one batch."""
 

@@ -154,7 +154,7 @@ class Tree(SumTree):
         """Build the smallest tree, of at least this height, that holds these leaves at indexes 0, 1, 2, ..."""
         levels = [tuple(leaves) or (ZERO,)]
         while len(levels[-1]) > 1 or len(levels) <= height:
-            levels.append(_above(levels[-1], len(levels) - 1))
+            levels.append(above(levels[-1], len(levels) - 1))
         return cls(tuple(levels))
 
 
@@ -243,6 +243,7 @@ def rehash(
     return written
 
 
-def _above(nodes: Sequence[Word], level: int) -> tuple[Word, ...]:
+def above(nodes: Sequence[Word], level: int) -> tuple[Word, ...]:
+    """The level above the first nodes of a level, of which the others are empty."""
     paired = [*nodes, EMPTY[level]] if len(nodes) & 1 else nodes
     return tuple(parent(paired[i], paired[i + 1]) for i in range(0, len(paired), 2))

@@ -148,6 +148,20 @@ def by_seq(session: Session, lane: Lane, gateway: Address, seq: int) -> Signed |
     return _signed(row) if row else None
 
 
+def leaves(session: Session, lane: Lane, gateway: Address, first: int, last: int) -> list[tuple[Digest, int]]:
+    """Digest and charge of receipts first..last of a gateway, in order."""
+    query = select(ReceiptRow.digest, ReceiptRow.charge).filter_by(lane=lane, gateway=gateway)
+    rows = session.exec(query.where(col(ReceiptRow.seq).between(first, last)).order_by(col(ReceiptRow.seq)))
+    return [(Digest(bytes(hashed)), charge) for hashed, charge in rows]
+
+
+def signed_records(session: Session, lane: Lane, gateway: Address, first: int, last: int) -> list[bytes]:
+    """Receipts first..last of a gateway, in order, as a batch file has them: the record and its signature."""
+    query = select(ReceiptRow.record, ReceiptRow.signature).filter_by(lane=lane, gateway=gateway)
+    rows = session.exec(query.where(col(ReceiptRow.seq).between(first, last)).order_by(col(ReceiptRow.seq)))
+    return [bytes(record) + bytes(signature) for record, signature in rows]
+
+
 def last_end(session: Session, lane: Lane, ranges: Iterable[Range], at: int) -> int:
     """When the last of these receipts ended, but not before `at`; in ms."""
     for row in ranges:

@@ -1,13 +1,19 @@
-"""Proofs of payouts and debits, read from stored tree nodes, one row a level."""
+"""Proofs of payouts, debits and receipts, read from stored tree nodes: one row a level, and a block of receipts."""
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core.values.ids import Address
-from ledger.core.values.sum_tree import EMPTY, ZERO, Word, amount
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.settlement import header
+from ledger.core.settlement.header import Range, place_of
+from ledger.core.values.ids import Address, Digest, Lane
+from ledger.core.values.sum_tree import EMPTY, ZERO, Word, above, amount, receipt_leaf
 from ledger.store.chain import lanes, parties
-from ledger.store.settlement import tree_nodes
+from ledger.store.receipts import receipts
+from ledger.store.settlement import batches, tree_nodes
 from ledger.store.settlement.batches import Batch
 
 
@@ -51,6 +57,70 @@ def payout_range(session: Session, batch: Batch, start: int, count: int) -> list
         start, end = start >> 1, (end + 1) >> 1
     known = tree_nodes.at(session, batch.lane, tree_nodes.PAYOUT, batch.number, wanted)
     return [known.get(position) or EMPTY[position[0]] for position in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptProof:
+    """Receipts of a batch at the places from `first` on, one after another, as its file has them: sub-calls and, last,
+    the receipt that counts them. `siblings` are those at the boundaries of their range, per level left then right.
+    `barred` are the places among them whose leaf is the zero word.
+    """
+
+    first: int
+    signed: tuple[bytes, ...]
+    barred: tuple[int, ...]
+    ranges: tuple[Range, ...]
+    siblings: tuple[Word, ...]
+
+
+def receipt(session: Session, batch: Batch, one: Receipt) -> ReceiptProof | None:
+    """The proof of a receipt that a batch holds, with its sub-calls. None where the tree nodes above its block were not
+    kept: the batch was closed by an older version. Reads and hashes two blocks of receipts at most.
+    """
+    ranges = tuple(batches.ranges(session, batch.lane, batch.number))
+    place = place_of(ranges, one.gateway, one.seq)
+    first, end = place - one.subcalls, place + 1
+    calls, height = sum(row.count for row in ranges), batch.header.heights.receipts
+    begin = first >> header.BLOCK << header.BLOCK
+    stop = min(calls, (place >> header.BLOCK) + 1 << header.BLOCK)
+    barred = set(batch.barred[bisect_left(batch.barred, begin) : bisect_left(batch.barred, stop)])
+    words: Sequence[Word] = [
+        ZERO if at in barred else receipt_leaf(batch.lane, hashed, charge)
+        for at, (hashed, charge) in enumerate(_leaves(session, batch.lane, ranges, begin, stop), begin)
+    ]
+    wanted: list[tree_nodes.Position] = []
+    known: dict[tree_nodes.Position, Word] = {}
+    low, high = first, end
+    for level in range(height):
+        wanted += [(level, low - 1)] if low & 1 else []
+        wanted += [(level, high)] if high & 1 else []
+        if level < header.BLOCK:
+            known |= {(level, (begin >> level) + at): word for at, word in enumerate(words)}
+            words = above(words, level)
+        low, high = low >> 1, (high + 1) >> 1
+    known |= tree_nodes.of_receipts(session, batch.lane, batch.number, (at for at in wanted if at[0] >= header.BLOCK))
+    if any(at not in known and at[1] << at[0] < calls for at in wanted):
+        return None
+    return ReceiptProof(
+        first,
+        tuple(receipts.signed_records(session, batch.lane, one.gateway, one.seq - one.subcalls, one.seq)),
+        tuple(sorted(at for at in barred if first <= at < end)),
+        ranges,
+        tuple(known.get(at) or EMPTY[at[0]] for at in wanted),
+    )
+
+
+def _leaves(
+    session: Session, lane: Lane, ranges: Sequence[Range], begin: int, end: int
+) -> Iterator[tuple[Digest, int]]:
+    """Digest and charge of the receipts at places [begin, end)."""
+    before = 0
+    for row in sorted(ranges):
+        first, last = max(begin, before), min(end, before + row.count)
+        if first < last:
+            seq = row.first + first - before
+            yield from receipts.leaves(session, lane, row.gateway, seq, seq + last - first - 1)
+        before += row.count
 
 
 def _proof(session: Session, batch: Batch, tree: int, index: int, account: Address) -> Proof | None:

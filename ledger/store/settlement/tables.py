@@ -80,6 +80,7 @@ class TreeNodeRow(SQLModel, table=True):
 
     The node at (tree, level, index) of batch n is the row with the greatest number up to n. Level 0 are the leaves.
     Tree 1 is payouts (a leaf's index is its payee's), tree 2 debits (a leaf's index is its consumer's in the lane).
+    Tree 3 is each batch's own tree of receipts, from level 10 up to the one below the root.
     """
 
     __tablename__ = "tree_nodes"

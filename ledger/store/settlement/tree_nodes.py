@@ -1,6 +1,7 @@
-"""Nodes of the cumulative trees, version by version: a batch writes only the nodes it changed.
+"""Nodes of the cumulative trees, version by version: a batch writes only the nodes it changed. In the tree of batch n
+each node is the newest row of a batch up to n; a node never written is the empty node.
 
-In the tree of batch n each node is the newest row of a batch up to n; a node never written is the empty node.
+Of a batch's receipts tree what is above blocks of 1,024 receipts is kept: two rows a block.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, delete, func, text
+from sqlalchemy import ColumnElement, delete, func, text, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # closing imports numba, and a gateway that reads proofs does
     from ledger.core.settlement.closing import Closed
 
 PAYOUT, DEBIT = 1, 2
+RECEIPTS = 3
+"""A batch's own tree: its receipts are in no other batch, so every row is of the batch that has its number."""
 Position = tuple[int, int]
 """Level (0 is the leaves), and index within it."""
 
@@ -69,7 +72,9 @@ def write(session: Session, lane: Lane, tree: int, number: int, words: Mapping[P
 
 
 def grow(session: Session, lane: Lane, before: int, number: int, closed: Closed) -> None:
-    """Store what a batch that follows batch `before` (0: none) changed in both trees; proofs are read from it."""
+    """Store what a batch that follows batch `before` (0: none) changed in both cumulative trees, and of its receipts
+    tree what is above blocks of receipts. Proofs are read from it.
+    """
     changed = (
         (PAYOUT, closed.payout_changes, closed.header.payout_root),
         (DEBIT, closed.debit_changes, closed.header.debit_root),
@@ -82,6 +87,14 @@ def grow(session: Session, lane: Lane, before: int, number: int, closed: Closed)
             words = rehash(changes, old, top, known)
             assert words[top, 0] == root, "the tree in the store is the tree in the header"
             write(session, lane, tree, number, words)
+    write(session, lane, RECEIPTS, number, closed.receipt_nodes)
+
+
+def of_receipts(session: Session, lane: Lane, number: int, positions: Iterable[Position]) -> dict[Position, Word]:
+    """The nodes of a batch's receipts tree that are kept at these positions: those above its blocks."""
+    wanted = tuple_(col(Row.level), col(Row.index)).in_(sorted(set(positions)))
+    query = select(Row.level, Row.index, Row.word).where(*_of(lane, RECEIPTS), col(Row.number) == number, wanted)
+    return {(level, index): bytes(word) for level, index, word in session.exec(query)}
 
 
 def drop(session: Session, lane: Lane, number: int) -> None:

@@ -25,6 +25,9 @@ export default async function visit(visitor, { receipt, rpc, dead, other }) {
   await visitor.inspect();
   for (const details of await page.locator('#verify details').all()) await details.locator('summary').click();
   await visitor.shoot('receipt');
+  await page.getByLabel('Read the whole batch file').check();
+  found.whole = await pressed(rpc, named);
+  await page.getByLabel('Read the whole batch file').uncheck();
   found.alone = await pressed('', named);
   found.elsewhere = await pressed(rpc, other);
   const before = visitor.findings.length;

@@ -5,17 +5,18 @@ was changed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.api.representations import receipt_fields
+from gateway.api.representations import hexed, receipt_fields
 from ledger.core.catalog.bids import encode
-from ledger.core.receipts.receipt import Receipt, receipt_digest
+from ledger.core.receipts.receipt import Receipt, receipt_digest, struct_hash
 from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import to_hex
+from ledger.core.values.sum_tree import Tree, receipt_leaf
 from ledger.core.values.typed_data import Domain, Signer
 from tests.javascript import BUNDLE, run
 from tests.ledger.chain.conftest import a_chain, a_stage
@@ -57,10 +58,33 @@ class Shown:
             **changed,
         }
 
+    def proven(self, receipt: Receipt, **changed: Any) -> Case:
+        """The same with a proof instead of the file: `changed` are of the proof."""
+        opening, head = self.file.opening, self.file.header
+        place = place_of(opening.ranges, receipt.gateway, receipt.seq)
+        first = place - receipt.subcalls
+        hashes = [struct_hash(one) for one in self.receipts]
+        leaves = [receipt_leaf(opening.lane, *one) for one in zip(hashes, charges(self.receipts), strict=True)]
+        signed = [self.file.signed.record(at) + self.file.signed.signature(at) for at in range(first, place + 1)]
+        heights = {"heights": head.heights._asdict()}
+        ranges = [hexed(asdict(one)) for one in opening.ranges]
+        proof = {
+            "batch": {"number": 2, "chain_id": 2, "header": hexed(asdict(head)) | heights, "ranges": ranges},
+            "first": first,
+            "receipts": [to_hex(one) for one in signed],
+            "barred": [],
+            "siblings": [to_hex(word) for word in Tree.build(leaves).range_proof(first, len(signed))],
+        }
+        return self.case(receipt, batch=None, file=None, proof={**proof, **changed})
+
     def checked(self, *cases: Case) -> list[Any]:
         chain = self.play.chain
         told = {"rpc": chain.url, "settlement": to_hex(chain.calls.settlement), "cases": cases}
         return list(run(PROGRAM, BUNDLE, told=told))
+
+
+def charges(receipts: list[Receipt]) -> list[int]:
+    return [receipt.charge for receipt in receipts]
 
 
 def shown_domain(domain: Domain) -> dict[str, Any]:
@@ -89,6 +113,52 @@ def test_each_receipt_of_a_batch_on_chain_holds_as_the_core_computes_it(shown: S
         assert said["Place"]["place"] == str(place_of(shown.file.opening.ranges, receipt.gateway, receipt.seq))
         assert said["Tree"]["root"] == to_hex(shown.file.header.receipts_root)
         assert said["Batch"]["header id"] == said["Chain"]["header id on chain"] == to_hex(shown.file.header.id)
+
+
+def test_a_proof_of_a_few_receipts_shows_what_the_whole_file_shows(shown: Shown) -> None:
+    whole = shown.checked(*map(shown.case, shown.receipts))
+    for of_file, of_proof in zip(whole, shown.checked(*map(shown.proven, shown.receipts)), strict=True):
+        assert [(check["name"], check["ok"]) for check in of_proof] == [(name, True) for name in NAMES]
+        for name in ("Place", "Sub-calls", "Batch", "Chain", "Key"):
+            one, other = (dict(check["inputs"]) for check in [*of_file, *of_proof] if check["name"] == name)
+            assert one == other
+
+
+def test_a_proof_that_lies_is_told_by_the_check_that_it_breaks(shown: Shown) -> None:
+    root, first = shown.receipts[1], shown.receipts[2]
+    honest = shown.proven(first)["proof"]
+    batch, siblings = honest["batch"], honest["siblings"]
+    other = shown.proven(shown.receipts[3])["proof"]
+    (range_,) = [row for row in batch["ranges"] if row["count"]]
+    moved = [{**row, "first": row["first"] - 1} if row == range_ else row for row in batch["ranges"]]
+    lies: dict[str, tuple[Case, str]] = {
+        "no receipts": (shown.proven(first, receipts=[]), "Place"),
+        "a word that is no number": (shown.proven(first, first="0"), "Place"),
+        "another receipt at its place": (shown.proven(first, receipts=other["receipts"]), "Place"),
+        "another place": (shown.proven(first, first=honest["first"] + 1), "Place"),
+        "receipt logs that begin elsewhere": (shown.proven(first, batch={**batch, "ranges": moved}), "Place"),
+        "a workflow without its sub-call": (
+            shown.proven(root, receipts=shown.proven(root)["proof"]["receipts"][1:], first=1),
+            "Sub-calls",
+        ),
+        "a sibling less": (shown.proven(first, siblings=siblings[1:]), "Tree"),
+        "a sibling more": (shown.proven(first, siblings=[*siblings, siblings[0]]), "Tree"),
+        "another sibling": (shown.proven(first, siblings=[another(siblings[0]), *siblings[1:]]), "Tree"),
+        "a bar that is none": (shown.proven(first, barred=[honest["first"]]), "Tree"),
+    }
+    for name, value in batch["header"].items():
+        if name != "heights":
+            breaks = {"receipts_root": "Tree", "gateways_root": "Place"}.get(name, "Chain")
+            changed = {**batch, "header": {**batch["header"], name: another(value)}}
+            lies[f"another {name}"] = (shown.proven(first, batch=changed), breaks)
+    for name, value in batch["header"]["heights"].items():
+        header = {**batch["header"], "heights": {**batch["header"]["heights"], name: value + 1}}
+        breaks = "Place" if name == "receipts" else "Chain"
+        lies[f"another height of {name}"] = (shown.proven(first, batch={**batch, "header": header}), breaks)
+    found = shown.checked(*(case for case, _ in lies.values()))
+    assert {lie: crosses(checks)[0] for lie, checks in zip(lies, found, strict=True)} == {
+        lie: name for lie, (_, name) in lies.items()
+    }
 
 
 def test_a_changed_field_is_not_what_the_gateway_signed(shown: Shown) -> None:

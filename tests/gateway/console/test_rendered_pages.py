@@ -22,9 +22,11 @@ from gateway.console import drawing, overview
 from gateway.console.assets import FOLDER
 from gateway.console.rendering import amount
 from ledger.core.catalog.bids import Role
+from ledger.core.receipts.receipt import struct_hash, unpack
 from ledger.core.values.atoms import AIC
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Digest, cid, did, to_hex
+from ledger.core.values.sum_tree import range_root, receipt_leaf
 from ledger.core.values.typed_data import Signer
 from ledger.flows import batches as batching
 from ledger.flows import postings as posting
@@ -39,7 +41,7 @@ from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_mod
 from tests.javascript import NODE
 
 OWN = ("/activity", "/keys", "/money", "/operator")
-PAGES = ("/", "/models", "/models?all=true", "/models/@acme/chat", "/capsules", "/explorer", *OWN)
+PAGES = ("/", "/models", "/models?all=true", "/models/@acme/chat", "/capsules", "/explorer", "/explorer/earnings", *OWN)
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -239,6 +241,20 @@ def test_the_network_is_read_once_for_all_who_ask_and_a_failure_is_not_kept(
     assert (pages, len(asked)) == ([200] * 16, 2)
 
 
+def test_the_catalog_is_walked_once_for_all_who_look(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk, asked = overview._served, list[int]()
+
+    def walking(of: Any) -> Any:
+        asked.append(1)
+        return walk(of)
+
+    monkeypatch.setattr(overview, "_served", walking)
+    monkeypatch.setattr(overview, "KEPT_SECONDS", 3600.0)
+    for _ in range(3):
+        assert "1 center" in shown(gateway, "/")
+    assert len(asked) == 1
+
+
 def test_an_unknown_period_is_refused_on_a_page(gateway: Running) -> None:
     response = gateway.http.get("/?of=century")
     assert (response.status_code, policy(response)) == (422, POLICY)
@@ -392,6 +408,46 @@ def test_a_receipt_is_looked_up_by_its_id(world: World, gateway: Running, charge
     work(world)
     found = gateway.http.get("/explorer/receipts", params={"id": f" {charged} "})
     assert (found.status_code, found.headers["location"]) == (303, f"/explorer/receipts/{charged}")
+
+
+def test_a_receipts_proof_is_public_with_its_batch_and_leads_to_its_root(
+    world: World, gateway: Running, charged: str
+) -> None:
+    path = f"/v1/proofs/receipt/{charged}"
+    assert gateway.http.get(path).status_code == 404
+    work(world)
+    response = gateway.http.get(path)
+    assert response.status_code == 200, response.text
+    proof, shown_receipt = response.json(), gateway.http.get(f"/v1/receipts/{charged}").json()
+    signed = bytes.fromhex(proof["receipts"][-1][2:])
+    assert to_hex(signed[-65:]) == shown_receipt["signature"]
+    header = proof["batch"]["header"]
+    words = [
+        receipt_leaf(world.lane, struct_hash(one), one.charge)
+        for one in (unpack(bytes.fromhex(hexed[2:])[:-65]) for hexed in proof["receipts"])
+    ]
+    siblings = [bytes.fromhex(word[2:]) for word in proof["siblings"]]
+    assert to_hex(range_root(words, proof["first"], header["heights"]["receipts"], siblings)) == header["receipts_root"]
+    assert len(response.content) < 10_000
+    for unknown in ("0x" + "11" * 32, "nothing", f"{charged}0"):
+        assert gateway.http.get(f"/v1/proofs/receipt/{unknown}").status_code == 404
+
+
+def test_who_earned_what_is_shown_with_the_commands_that_make_it_again(
+    world: World, gateway: Running, consumer: Signer, charged: str
+) -> None:
+    assert "No public batch was closed" in shown(gateway, "/explorer/earnings?of=hour")
+    work(world)
+    text = shown(gateway, "/explorer/earnings?of=day")
+    with unit_of_work(world.engine) as session:
+        paid = batches.earned(session, world.lane, 1)
+    rows = re.findall(r'title="(0x[0-9a-f]{40})">[^<]*</span></th><td>(\w+)</td>.*?title="(\d+) atoms"', text)
+    assert {(payee, role): int(atoms) for payee, role, atoms in rows} == {
+        (to_hex(payee), role.name): atoms for (payee, role), atoms in paid.items()
+    }
+    assert "tollway batch report files" in text
+    assert to_hex(consumer.address) not in text
+    assert 'href="/explorer/earnings"' in shown(gateway, "/explorer")
 
 
 def test_a_batch_that_is_not_public_shows_no_payees(world: World, gateway: Running, charged: str) -> None:

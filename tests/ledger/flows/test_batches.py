@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -12,13 +13,14 @@ from sqlmodel import Session
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, withdrawing
 from ledger.core.catalog.bids import Role
 from ledger.core.disputes import audit
+from ledger.core.receipts.receipt import struct_hash, unpack
 from ledger.core.settlement import batch_file as batch_files
-from ledger.core.settlement import events
+from ledger.core.settlement import events, header
 from ledger.core.settlement.header import NO_HEADER
 from ledger.core.settlement.transactions import Step
 from ledger.core.values.errors import Conflict, Unavailable
-from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
-from ledger.core.values.sum_tree import Tree, amount, leaf, verify
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane
+from ledger.core.values.sum_tree import Tree, amount, leaf, range_root, receipt_leaf, verify
 from ledger.core.values.typed_data import Mandate, Voucher
 from ledger.flows import batches as settling
 from ledger.flows import postings
@@ -82,6 +84,59 @@ def test_proofs_come_from_stored_nodes(room: Room) -> None:
                 sum(n for _, n in tree_nodes.leaves(session, b.LANE, tree_nodes.DEBIT, batch.number))
                 == batch.cumulative
             )
+
+
+def test_a_receipt_is_proven_from_its_blocks_and_the_nodes_above_them(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, leaves_of = list[int](), receipts.leaves
+
+    def counted(*arguments: Any) -> list[tuple[Digest, int]]:
+        read.append(arguments[-1] - arguments[-2] + 1)
+        return leaves_of(*arguments)
+
+    monkeypatch.setattr(header, "BLOCK", 6)
+    monkeypatch.setattr(receipts, "leaves", counted)
+    for calls in (300, 70):  # where the second has fewer blocks, the first has nodes at the same positions
+        room.serve(calls)
+        batch = room.closed()
+        with unit_of_work(room.engine) as session:
+            for row in batches.ranges(session, b.LANE, batch.number):
+                for at in [*range(0, row.count, 7), row.count - 1] if row.count else ():
+                    one = receipts.by_seq(session, b.LANE, row.gateway, row.first + at)
+                    assert one is not None
+                    read.clear()
+                    proof = proofs.receipt(session, batch, one.receipt._replace(subcalls=min(at, 63, 3 * at % 64)))
+                    assert proof is not None
+                    assert sum(read) <= 128
+                    held = [unpack(signed[:-65]) for signed in proof.signed]
+                    assert held[-1] == one.receipt
+                    words = [receipt_leaf(b.LANE, struct_hash(each), each.charge) for each in held]
+                    height = batch.header.heights.receipts
+                    assert range_root(words, proof.first, height, proof.siblings) == batch.header.receipts_root
+
+
+def test_a_receipt_of_a_batch_whose_nodes_were_not_kept_has_no_proof_here(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.serve(130)
+    batch = room.closed()  # closed with larger blocks: nothing is kept of so few receipts
+    monkeypatch.setattr(header, "BLOCK", 6)
+    with unit_of_work(room.engine) as session:
+        (row, *_) = (row for row in batches.ranges(session, b.LANE, batch.number) if row.count)
+        one = receipts.by_seq(session, b.LANE, row.gateway, row.first)
+        assert one is not None
+        assert proofs.receipt(session, batch, one.receipt) is None
+
+
+def test_the_largest_payments_are_read_and_the_others_counted(room: Room) -> None:
+    room.serve(30)
+    batch = room.closed()
+    with unit_of_work(room.engine) as session:
+        everything = batches.earned(session, b.LANE, batch.number)
+        largest, count = batches.largest_shares(session, b.LANE, batch.number, 2)
+    ordered = sorted(everything.items(), key=lambda row: (-row[1], row[0]))
+    assert (list(largest.items()), count) == (ordered[:2], len(everything))
 
 
 def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:

@@ -21,8 +21,9 @@ import { termsId } from './terms.js';
  * @property {bigint} number
  * @property {Range[]} ranges by the number of their gateway
  * @property {Set<number>} barred places of receipts that are charged to nobody
- * @property {{ receipt: Receipt, signature: Uint8Array }[]} signed by place
- * @property {Map<string, Uint8Array>} terms bodies by id
+ * @property {number} calls receipts of the batch
+ * @property {{ receipt: Receipt, signature: Uint8Array }[]} signed by place; of a proof, a few of them
+ * @property {Map<string, Uint8Array> | null} terms bodies by id; null: not shown
  * @property {Header} header as it follows from these bytes
  */
 
@@ -69,7 +70,7 @@ export function read(bytes) {
     prev, era, closedAt, heights: heightsFor(calls, payees, consumers, gateways),
     receiptsRoot, payoutRoot, debitRoot, linesRoot, gatewaysRoot: gatewaysRoot(lane, ranges), dataRef: sha256(bytes),
   };
-  return { chainId, contract, lane, number, ranges, barred, signed, terms, header };
+  return { chainId, contract, lane, number, ranges, calls, barred, signed, terms, header };
 }
 
 /**

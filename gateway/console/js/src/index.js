@@ -8,6 +8,7 @@ export * as chain from './chain.js';
 export * as header from './header.js';
 export * as meters from './meters.js';
 export * as price from './price.js';
+export * as proof from './proof.js';
 export * as receipt from './receipt.js';
 export * as sumTree from './sum_tree.js';
 export * as terms from './terms.js';

@@ -25,17 +25,19 @@ export function start(section) {
   const rpc = input('url', 'https://…', 'URL of an RPC endpoint that you trust');
   const settlement = input('text', '0x…', 'Address of the Settlement contract that you trust');
   const button = element('button', { type: 'submit' }, 'Verify in this browser');
+  const whole = /** @type {HTMLInputElement} */ (element('input', { type: 'checkbox' }));
   const state = element('p', { role: 'status' });
   const list = element('ol', { class: 'checks' });
   const form = element('form', { class: 'filter' },
     element('label', {}, 'RPC endpoint, of your choice', rpc), element('label', {}, 'Settlement contract', settlement),
-    button);
+    element('label', {}, 'Read the whole batch file', whole), button);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     button.toggleAttribute('disabled', true);
     list.replaceChildren();
     section.dataset.result = 'checking';
-    section.dataset.result = await run(id, rpc.value.trim(), settlement.value.trim(), state, list);
+    const named = { id, rpc: rpc.value.trim(), settlement: settlement.value.trim(), whole: whole.checked };
+    section.dataset.result = await run(named, state, list);
     button.toggleAttribute('disabled', false);
   });
   section.append(form, state, list);
@@ -44,20 +46,23 @@ export function start(section) {
 }
 
 /**
+ * What the reader named: a receipt, an endpoint ("" for none), a contract, and whether to read the whole file.
+ * @typedef {{ id: string, rpc: string, settlement: string, whole: boolean }} Named
+ */
+
+/**
  * Check a receipt, and show each check.
- * @param {string} id
- * @param {string} rpc "" for none
- * @param {string} settlement
+ * @param {Named} named
  * @param {HTMLElement} state
  * @param {HTMLElement} list
  * @returns {Promise<string>} `holds`, `fails`, or `open` where some checks could not be made
  */
-async function run(id, rpc, settlement, state, list) {
+async function run({ id, rpc, settlement, whole }, state, list) {
   /** @type {Check[]} */
   const checks = [];
   try {
     state.textContent = 'Reading the receipt and its batch…';
-    const evidence = await gather(id);
+    const evidence = await gather(id, whole);
     const one = receiptOf(evidence.shown.receipt);
     if (receiptId(one) !== id && toHex(one.callId) !== id) throw new Wrong(`the gateway shows receipt ${receiptId(one)}, not ${id}`);
     const chain = rpc ? new Chain(rpc, settlement) : null;
@@ -81,14 +86,20 @@ async function run(id, rpc, settlement, state, list) {
 }
 
 /**
- * What the gateway shows of a receipt: the receipt, its batch and the batch's file.
+ * What the gateway shows of a receipt: the receipt, and its proof; or its batch and the batch's file, where the reader
+ * wants it, and where the gateway kept no proofs of an old batch.
  * @param {string} id
- * @returns {Promise<{ shown: any, batch?: any, file?: Uint8Array }>}
+ * @param {boolean} whole
+ * @returns {Promise<{ shown: any, proof?: any, batch?: any, file?: Uint8Array }>}
  */
-async function gather(id) {
+async function gather(id, whole) {
   const shown = await (await asked(`/v1/receipts/${encodeURIComponent(id)}`)).json();
   const number = shown?.batch?.number;
   if (!Number.isSafeInteger(number)) return { shown };
+  if (!whole) {
+    const proven = await asked(`/v1/proofs/receipt/${encodeURIComponent(id)}`, 404);
+    if (proven.ok) return { shown, proof: await proven.json() };
+  }
   const batch = await (await asked(`/v1/batches/${number}`)).json();
   const response = await asked(`/v1/batches/${number}/file`, 404);
   if (response.status === 404) return { shown };

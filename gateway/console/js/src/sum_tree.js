@@ -151,6 +151,30 @@ export function verify(root, word, index, siblings) {
 }
 
 /**
+ * The root above neighbouring leaves and the siblings at their boundaries, per level the left one, then the right one.
+ * Wrong if they do not fit each other.
+ * @param {Word[]} words
+ * @param {number} start the index of the first
+ * @param {number} height
+ * @param {Word[]} siblings
+ * @returns {Word}
+ */
+export function rangeRoot(words, start, height, siblings) {
+  let nodes = words;
+  let used = 0;
+  for (let level = 0; level < height; level++) {
+    if (start % 2) nodes = [siblings[used++], ...nodes];
+    if (nodes.length % 2) nodes = [...nodes, siblings[used++]];
+    if (used > siblings.length) throw new Wrong('the path has too few siblings');
+    const above = [];
+    for (let at = 0; at < nodes.length; at += 2) above.push(parent(nodes[at], nodes[at + 1]));
+    [nodes, start] = [above, Math.floor(start / 2)];
+  }
+  if (nodes.length !== 1 || start || used !== siblings.length) throw new Wrong('the path does not fit its receipts');
+  return nodes[0];
+}
+
+/**
  * @param {number} index
  * @param {number} up levels above the leaves
  * @returns {number}

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * A receipt checked without its gateway's word: who signed it, what its terms make of its units, where it stands in its
- * batch, and whether the chain has that batch. A gateway shows receipt, file and numbers; each is recomputed or compared
+ * batch, and whether the chain has that batch. A gateway shows receipt, proof or file, and numbers; each is recomputed or compared
  * with what the chain says, and nothing is believed.
  */
 import { Wrong, equal, fromHex, toHex } from './bytes.js';
@@ -9,8 +9,9 @@ import { idOf, read, receiptLeaves } from './batch_file.js';
 import { headerId, placeOf } from './header.js';
 import { METERS } from './meters.js';
 import { charge } from './price.js';
+import { leavesOf, read as readProof, rootOf } from './proof.js';
 import { pack, receiptDigest, receiptId, receiptOf, structHash } from './receipt.js';
-import { amount, build, proof, verify as stands } from './sum_tree.js';
+import { amount, build, proof as siblingsOf, verify as stands } from './sum_tree.js';
 import { ROLES, decode, termsId } from './terms.js';
 import { recover } from './typed_data.js';
 
@@ -19,6 +20,7 @@ const [NAME, VERSION] = ['Tollway', '2'];
 
 /** @typedef {import('./batch_file.js').BatchFile} BatchFile */
 /** @typedef {import('./chain.js').Chain} Chain */
+/** @typedef {BatchFile & { path: import('./proof.js').Path }} Part a proof, read as a file of few receipts */
 /** @typedef {import('./receipt.js').Receipt} Receipt */
 /** @typedef {import('./typed_data.js').Domain} Domain */
 /** @typedef {[string, string][]} Inputs what a check was made from and what it made, by name */
@@ -26,8 +28,9 @@ const [NAME, VERSION] = ['Tollway', '2'];
 /**
  * @typedef {object} Evidence
  * @property {any} shown `GET /v1/receipts/{id}`
- * @property {any} [batch] `GET /v1/batches/{number}`, once the receipt is in a batch that is public
- * @property {Uint8Array} [file] `GET /v1/batches/{number}/file`
+ * @property {any} [proof] `GET /v1/proofs/receipt/{id}`, once the receipt is in a batch that is public
+ * @property {any} [batch] `GET /v1/batches/{number}`, with the file
+ * @property {Uint8Array} [file] `GET /v1/batches/{number}/file`: the whole batch, instead of the proof
  * @property {Chain | null} [chain] null: no endpoint was named
  * @property {(done: number) => void} [onProgress] how many receipts of the batch are hashed
  */
@@ -56,7 +59,7 @@ export async function* verify(evidence) {
   const priced = made('Price', () => price(receipt, shown));
   yield priced;
   if (!signed.ok || !priced.ok) return;
-  if (!evidence.file || !evidence.batch) {
+  if (!evidence.proof && !(evidence.file && evidence.batch)) {
     yield later('Place', 'The receipt is in no public batch yet: look again when its batch is on chain.');
     return;
   }
@@ -69,11 +72,11 @@ export async function* verify(evidence) {
  * @param {Evidence} evidence
  * @returns {AsyncGenerator<Check>}
  */
-async function* inBatch(receipt, domain, { shown, batch, file: bytes, chain = null, onProgress }) {
-  /** @type {BatchFile | undefined} */
+async function* inBatch(receipt, domain, { shown, proof, batch, file: bytes, chain = null, onProgress }) {
+  /** @type {BatchFile | Part | undefined} */
   let file;
   const placed = made('Place', () => {
-    file = read(/** @type {Uint8Array} */ (bytes));
+    file = proof ? readProof(proof, receipt, domain) : read(/** @type {Uint8Array} */ (bytes));
     return place(receipt, domain, file, shown);
   });
   yield placed;
@@ -81,12 +84,17 @@ async function* inBatch(receipt, domain, { shown, batch, file: bytes, chain = nu
   const here = file;
   const counted = made('Sub-calls', () => subcalls(receipt, here));
   yield counted;
-  const rooted = await awaited('Tree', async () => tree(receipt, here, await receiptLeaves(here, onProgress)));
+  const rooted = await awaited('Tree', async () => 'path' in here
+    ? path(receipt, here)
+    : tree(receipt, here, await receiptLeaves(here, onProgress)));
   yield rooted;
   if (!counted.ok || !rooted.ok) return;
   const id = idOf(file);
   yield {
-    name: 'Batch', ok: true, says: `Batch ${file.number}'s header, recomputed from its file, has this id.`,
+    name: 'Batch', ok: true,
+    says: 'path' in file
+      ? `Batch ${file.number}'s header, with these two roots, has this id; its other roots are as shown.`
+      : `Batch ${file.number}'s header, recomputed from its file, has this id.`,
     inputs: [['header id', id], ['file (SHA-256)', toHex(file.header.dataRef)], ...rootsOf(file)],
   };
   if (domain.chainId === 0n) {
@@ -94,7 +102,7 @@ async function* inBatch(receipt, domain, { shown, batch, file: bytes, chain = nu
   } else if (chain === null) {
     yield later('Chain', 'Name an RPC endpoint that you trust: only the chain can say that this is the batch.');
   } else {
-    yield await awaited('Chain', () => committed(domain, here, chain, batch));
+    yield await awaited('Chain', () => committed(domain, here, chain, proof ? proof.batch : batch));
     yield await awaited('Key', () => key(receipt, here, chain));
   }
 }
@@ -153,15 +161,16 @@ export function place(receipt, domain, file, shown) {
   if (!ofThisLane) throw new Wrong(`the file is of lane ${toHex(file.lane)}, chain ${file.chainId}, or another contract`);
   const at = placeOf(file.ranges, receipt.gateway, receipt.seq);
   const there = file.signed[at];
+  if (!there) throw new Wrong(`the proof is of other receipts than the one at place ${at}`);
   const record = pack(receipt);
   const ok = equal(pack(there.receipt), record) && toHex(there.signature) === shown.signature.toLowerCase() &&
-    file.terms.has(toHex(receipt.terms));
+    (file.terms === null || file.terms.has(toHex(receipt.terms)));
   const barred = file.barred.has(at) ? ' It is barred: its consumer had left, and pays nothing for it.' : '';
   return {
     ok,
     says: ok
-      ? `Receipt ${receipt.seq} of this gateway stands at place ${at} of ${file.signed.length}, byte for byte.${barred}`
-      : `At place ${at} the file has another receipt, ${receiptId(there.receipt)} of ${there.receipt.charge} atoms.`,
+      ? `Receipt ${receipt.seq} of this gateway stands at place ${at} of ${file.calls}, byte for byte.${barred}`
+      : `At place ${at} the batch has another receipt, ${receiptId(there.receipt)} of ${there.receipt.charge} atoms.`,
     inputs: [['batch', `${file.number}`], ['place', `${at}`], ['record', toHex(record)]],
   };
 }
@@ -179,7 +188,7 @@ export function subcalls(receipt, file) {
   let total = 0n;
   /** @type {Inputs} */
   const inputs = [];
-  while (at > stop && at >= 0) {
+  while (at > stop && at >= 0 && file.signed[at]) {
     const sub = file.signed[at].receipt;
     if (!equal(sub.parent, receipt.callId) || !equal(sub.gateway, receipt.gateway)) break;
     total += sub.price;
@@ -203,7 +212,7 @@ export function tree(receipt, file, leaves) {
   const at = placeOf(file.ranges, receipt.gateway, receipt.seq);
   const levels = build(leaves, file.header.heights[0]);
   const root = levels[levels.length - 1][0];
-  const path = proof(levels, at);
+  const path = siblingsOf(levels, at);
   const ok = equal(root, file.header.receiptsRoot) && stands(file.header.receiptsRoot, leaves[at], at, path);
   return {
     ok,
@@ -213,6 +222,29 @@ export function tree(receipt, file, leaves) {
     inputs: [
       ['struct hash', toHex(structHash(receipt))], ['leaf', toHex(leaves[at])],
       ...path.map((sibling, level) => /** @type {[string, string]} */ ([`sibling at level ${level}`, toHex(sibling)])),
+      ['root', toHex(root)],
+    ],
+  };
+}
+
+/**
+ * @param {Receipt} receipt
+ * @param {Part} part
+ * @returns {Omit<Check, 'name'>}
+ */
+export function path(receipt, part) {
+  const root = rootOf(part);
+  const ok = equal(root, part.header.receiptsRoot);
+  const leaves = leavesOf(part);
+  return {
+    ok,
+    says: ok
+      ? `Its leaf leads to the receipts’ root, which holds ${amount(root)} atoms of ${part.calls} receipts.`
+      : `The header says another root than this path makes: ${toHex(part.header.receiptsRoot)}.`,
+    inputs: [
+      ['struct hash', toHex(structHash(receipt))],
+      ...leaves.map((word, at) => /** @type {[string, string]} */ ([`leaf at place ${part.path.first + at}`, toHex(word)])),
+      ...part.path.siblings.map((word, at) => /** @type {[string, string]} */ ([`sibling ${at + 1}`, toHex(word)])),
       ['root', toHex(root)],
     ],
   };
