@@ -132,10 +132,9 @@ class Context:
     @property
     def rpc_url(self) -> str:
         """The chain's JSON-RPC: the option, the environment, the file of `tollway up`, or the gateway's hint."""
-        url = self.rpc or os.environ.get("TOLLWAY_RPC_URL")
-        if not url:  # only then a gateway has to be known
-            known = home.network()
-            url = known.rpc if known and known.gateway == self.url else self.lane.get("rpc")
+        known = home.network()
+        local = known.rpc if known and known.gateway == self.url else None
+        url = self.rpc or os.environ.get("TOLLWAY_RPC_URL") or local or self.lane.get("rpc")
         if not url:
             raise Rejected("this gateway is a private grid: there is no chain to talk to")
         return checked_url(str(url))
