@@ -21,13 +21,15 @@ from x402 import x402Client
 from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.upto import UptoEvmScheme
 
+from gateway.errors import Refusal
 from gateway.payment.advances import advance_of
+from gateway.payment.billing import Billing
 from gateway.payment.permits import LONGEST_SECONDS, SLACK_SECONDS
 from gateway.settings import Settings
 from ledger.core.accounts.permits import PERMIT2, PROXY, SETTLE_SECONDS
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import PRIVATE_LANE, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, Digest, to_hex
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.test_who_pays import eventually
@@ -330,6 +332,21 @@ async def test_a_call_may_cost_at_most_what_was_permitted(chain: World, gateway:
     served = call(gateway, more)
     assert (served.status_code, accepted_by(served)["amount"]) == (200, str(PRICE))
     eventually(lambda: stored(chain) == [("owed", PRICE)])
+
+
+async def test_no_more_is_held_for_a_call_than_its_payer_permits(chain: World, gateway: Running) -> None:
+    leases = gateway.gateway.leases
+    billing = Billing(Digest(bytes(32)), ADVANCER.address, chain.lane, 1, "@acme/chat", b"", 1, most=PRICE)
+
+    async def held(amount: int, before: int = 0) -> int:
+        hold = await billing.hold(leases, amount, before)
+        hold.release()
+        return hold.amount
+
+    assert await held(PRICE) == await held(1, PRICE - 1) + PRICE - 1 == PRICE
+    for amount, before in ((PRICE + 1, 0), (1, PRICE)):
+        with pytest.raises(Refusal, match=f"its payer permits {PRICE}"):
+            await held(amount, before)
 
 
 async def test_a_call_that_fails_settles_nothing_and_its_permit_can_be_sent_again(

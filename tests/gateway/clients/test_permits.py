@@ -34,12 +34,13 @@ from ledger.flows import permits, transactions
 from ledger.store.access import permits as stored_permits
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
-from tests.gateway.clients.test_paying import HERE, NODE, whole_or_streamed
+from tests.gateway.clients.test_paying import HERE, whole_or_streamed
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
 from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, a_key, a_payer, call, party, signature, stored
 from tests.gateway.world import CHAIN, Running, World, a_deployment
+from tests.javascript import NODE
 from tests.ledger.chain.conftest import FUNDS, a_chain
 
 FOLDER = os.environ.get("TOLLWAY_X402_CONTRACTS", "")
