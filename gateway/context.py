@@ -26,6 +26,7 @@ from gateway.errors import Refusal, refusal
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
 from gateway.payment import lane as lanes
+from gateway.payment.advances import Advance
 from gateway.payment.auth import Authenticator
 from gateway.payment.lane import NOT_READ, LaneState
 from gateway.payment.leases import BalanceLeases
@@ -43,6 +44,8 @@ from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.deployments import Deployment
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.access.permits import StoredPermit
 from ledger.store.receipts.receipts import Signed
 
 T = TypeVar("T")
@@ -75,7 +78,8 @@ class Gateway:
     referrals: Referrals
     metrics: Metrics
     connections: Connections
-    relays: Relays
+    relays: Relays[DepositRequest]
+    permits: Relays[StoredPermit]
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
@@ -83,6 +87,8 @@ class Gateway:
     """How old a lane's oldest receipt is when its batch is due."""
     parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
+    advance: Advance | None = None
+    """Set where the operator offers x402's `upto`."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0

@@ -24,6 +24,8 @@ from gateway.database import in_transaction
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
 from gateway.payment import lane as lane_state
+from gateway.payment import permits
+from gateway.payment.advances import advance_of
 from gateway.payment.auth import Authenticator
 from gateway.payment.lane import Limits as LaneLimits
 from gateway.payment.leases import BalanceLeases
@@ -49,7 +51,8 @@ from ledger.core.values.typed_data import Domain
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
-from ledger.store.access import keys
+from ledger.store.access import deposits, keys
+from ledger.store.access.permits import decided
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
@@ -83,6 +86,7 @@ class Running:
     async def start(self) -> Gateway:
         """Take the receipt log, adopt the leases, read the book. Nothing is served before all of it is done."""
         gateway = await asyncio.to_thread(self._make)
+        await permits.check_key(gateway)
         receipt_log = gateway.receipt_log
         await receipt_log.open()
         await gateway.call_locks.open()
@@ -191,7 +195,9 @@ class Running:
             call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), run),
             referrals=Referrals(engine, lane, domain, treasury, (settings.call_seconds + CLAIM_SPARE_SECONDS) * 1000),
             metrics=Metrics(),
-            relays=Relays(engine, lane),
+            relays=Relays(engine, lambda session, ids: deposits.ended(session, lane, ids)),
+            permits=Relays(engine, lambda session, ids: decided(session, lane, ids)),
+            advance=advance_of(settings, lane, operator) if deployment is not None else None,
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),

@@ -30,6 +30,14 @@ class Settings(BaseSettings):
     treasury: str = Field(default="", description="payee of the protocol fee; default: the deployment's")
     rpc_hint: str = Field(default="", description="an RPC URL for consumers, shown at /v1/lane")
     payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment")
+    upto_key_file: Path | None = Field(
+        default=None,
+        description="offer x402's `upto`: file with the API key, with a budget a day, whose account advances calls",
+    )
+    upto_pay_to: str = Field(default="", description="the operator's wallet that permits of `upto` pay: 0x address")
+    upto_facilitator: str = Field(
+        default="", description="the address that the worker sends from; default: the lane's operator"
+    )
     public_url: str = Field(default="", description="URL of this gateway for consumers")
     internal_url: str = Field(default="", description="URL of this process for the lane's other gateways, for tunnels")
 

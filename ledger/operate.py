@@ -1,5 +1,5 @@
 """The operator's commands on the ledger's database: `python -m ledger.operate alarms [--clear]`, `... retire`,
-`... rebuild --files FOLDER`.
+`... rebuild --files FOLDER`, `... permits [--forgive ID]`.
 
 alarms  print, as JSON, what is wrong: each active alarm, what is late, near a limit, silent or stopped, and what helps;
         exit code 1 while anything is. With --clear, clear exactly the alarms: batches go on, and the next audit sounds
@@ -9,6 +9,9 @@ retire  leave a private grid for a chain: once, after the gateway has stopped an
 rebuild make a lost ledger again, in an empty migrated database, from the chain and the files of `tollway batch
         mirror`. Print, as JSON, what came back; exit code 1 when an audit finds something wrong. Receipts that were in
         no batch on chain are lost: read docs/runbook.md before gateways start.
+permits print, as JSON, what calls paid by x402's `upto` were charged and what of it is settled, and each debt: a charge
+        whose settlement failed; exit code 1 while there is any. With --forgive, one that the payer paid otherwise, or
+        never will, counts as settled: it is served again.
 
 Each is one unit of work. Errors are printed without a traceback, with exit code 2.
 """
@@ -27,11 +30,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from ledger.core.accounts.permits import Status
 from ledger.core.settlement.troubles import Facts, find, remedy_of
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, digest, to_hex
 from ledger.flows import credits, leases
 from ledger.settings import Settings
+from ledger.store.access import permits
 from ledger.store.chain import chain_time
 from ledger.store.session import connect, unit_of_work
 from ledger.store.settlement import alarms, troubles
@@ -49,11 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = commands.add_parser("alarms", help="print the active alarms")
     show.add_argument("--clear", action="store_true", help="a person has looked at them: batches go on")
     commands.add_parser("retire", help="take every balance out of a private grid's ledger")
+    debts = commands.add_parser("permits", help="print what of x402's `upto` is settled, and what is not")
+    debts.add_argument("--forgive", metavar="ID", help="the permit of a debt that was paid otherwise, or never will be")
     again = commands.add_parser("rebuild", help="make a lost ledger again from the chain and the batch files")
     again.add_argument("--files", type=Path, required=True, metavar="FOLDER", help="what `tollway batch mirror` copied")
     options = parser.parse_args(arguments)
     if options.command == "alarms":
         return show_alarms(clear=options.clear)
+    if options.command == "permits":
+        return show_permits(options.forgive)
     return rebuild(options.files) if options.command == "rebuild" else retire()
 
 
@@ -89,6 +98,27 @@ def _facts(settings: Settings, session: Session) -> Facts:
         return replace(known, chain_error=error.message)
     confirmed = tip.number - settings.confirmations if tip else 0
     return replace(known, behind=max(0, confirmed - (indexed.number if indexed else 0)))
+
+
+def show_permits(forgiven: str | None) -> int:
+    """Print how far permits have come, and the debts among them, after one of those was forgiven if that is asked."""
+    with _ledger() as (settings, session):
+        if forgiven is not None:
+            one = permits.get(session, settings.lane, digest(forgiven))
+            if one is None or one.status is not Status.failed:
+                raise Rejected(f"{forgiven} is no debt that can be forgiven: its deadline has to pass first")
+            permits.set_status(session, one, Status.settled, error=None)
+        counts = permits.totals(session, settings.lane)
+        debts = permits.in_debt(session, settings.lane)
+    shown = {one.value: {"permits": count, "atoms": str(atoms)} for one, (count, atoms) in sorted(counts.items())}
+    print(json.dumps({"permits": shown, "debts": [_shown_debt(one) for one in debts]}, indent=1))
+    return int(bool(debts))
+
+
+def _shown_debt(one: permits.StoredPermit) -> dict[str, Any]:
+    named = {"id": to_hex(one.id), "payer": to_hex(one.permit.payer), "call": to_hex(one.call)}
+    known = {"status": one.status.value, "deadline": one.permit.deadline, "error": one.error}
+    return named | {"atoms": str(one.charged)} | known
 
 
 def retire() -> int:

@@ -21,8 +21,21 @@ from ledger.context import Context
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Lane, address, digest, to_hex
-from ledger.flows import audits, batches, challenges, claims, credits, deposits, indexer, leases, postings, transactions
+from ledger.flows import (
+    audits,
+    batches,
+    challenges,
+    claims,
+    credits,
+    deposits,
+    indexer,
+    leases,
+    permits,
+    postings,
+    transactions,
+)
 from ledger.settings import Settings
+from ledger.store.access import permits as stored_permits
 from ledger.store.chain import chain_time, parties
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms
@@ -100,10 +113,13 @@ def sweep() -> None:
     with unit_of_work(context.engine) as session:
         waiting = postings.due(session, context.settings.lane)
         closing = batches.is_due(session, context.lane, now())
+        permitted = stored_permits.is_due(session, context.settings.lane)
     for gateway in waiting:
         post.delay(to_hex(gateway))
     if context.chain is not None:
         index.delay()
+        if permitted:
+            permit.delay()
         transmit.delay()
     else:
         publish.delay()
@@ -187,6 +203,22 @@ def transmit() -> None:
             step = transactions.review(session, lane.lane, wire, digest(one), now(), context.policy)
         log.debug("transaction_reviewed", extra={"transaction": one, "step": step.value})
     _each(lambda session: deposits.follow_deposits(session, lane.lane))
+
+
+@shared_task(name="ledger.permit", base=CountedTask)  # type: ignore[untyped-decorator]
+def permit() -> None:
+    """Say which permits of x402's `upto` are good, and intend to settle those whose calls were charged."""
+    context = here()
+    if context.wire is None:
+        return
+    wire, lane = context.wire, context.settings.lane
+    _while_due("permits_checked", lambda session: permits.check(session, lane, wire, wire.sender, now()))
+    _each(
+        lambda session: permits.note_charged(session, lane),
+        lambda session: permits.follow(session, lane),
+        lambda session: permits.settle(session, lane, wire, wire.sender, now()),
+        lambda session: permits.forget(session, lane, wire, now()),
+    )
 
 
 @shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]

@@ -108,6 +108,7 @@ ADVICE = {
     "unknown_encoding": "Pack a body by gzip or deflate, or not at all.",
     "unsupported_parameter": "The model or its node does not do this. Leave the field out.",
     "unsupported_value": "The message names the field, and what it may be.",
+    "upto_unavailable": "Pay by `exact`, or come back tomorrow. The operator looks at its key's budget a day.",
     "voucher_exhausted": "`tollway consumer key` signs a voucher for the deposit as it is now.",
     "voucher_not_larger": "Each voucher says a larger total than the one before.",
     "weaver_bond": "The weaver adds to its deposit: `tollway weaver bond AMOUNT`. Or take another workflow.",

@@ -46,9 +46,11 @@ from gateway.metering.ask import (
     TRANSCRIPTIONS,
     Ask,
 )
-from gateway.payment import authorizations, ways
+from gateway.payment import authorizations, permits, ways, x402
 from gateway.payment.auth import Caller, idempotency_key
+from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Note
+from gateway.payment.permits import PermitPayment
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan, Scope
 from ledger.core.values import call_heads, forms, sound
@@ -141,7 +143,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     if payment is not None:
         with gateway.payments.place(to_hex(payment.payer)):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-        caller, keyed = Caller(payment.payer), True
+        caller, keyed = await _payer(gateway, payment), True
         identity = call_id(gateway.lane, payment.payer, NO_KEY, path, idempotency_key(headers) or payment.key)
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
@@ -149,9 +151,12 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
             client.more_headers += gateway.authenticator.rate_headers(caller)
         _open(gateway, client)
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-    realm = realm_named(headers, caller.key)
-    catalog = gateway.catalog_for(caller.consumer, realm, now)  # before the name that was asked for is looked at
+    account = payment.payer if payment is not None else caller.consumer
+    realm = realm_named(headers, caller.key if payment is None else None)
+    catalog = gateway.catalog_for(account, realm, now)  # before the name that was asked for is looked at
     ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
+    if isinstance(payment, PermitPayment):
+        preferences = preferences.below(payment.amount)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, realm=realm, parent=parent)
     entry = catalog.find(ask.model)
@@ -161,6 +166,11 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     if not request.keyed:
         return await _make(gateway, request)
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
+
+
+async def _payer(gateway: Gateway, payment: Payment | PermitPayment) -> Caller:
+    """Whose deposit pays: the payer's own, or that of the operator's account which advances what a permit settles."""
+    return Caller(payment.payer) if isinstance(payment, Payment) else await permits.advancer(gateway)
 
 
 def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes]) -> Digest:
@@ -194,7 +204,8 @@ async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, b
     route = await _route(scope, entry, ask)
     path = quote(path, safe="@/")
     body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
-    return ways.required(scope.gateway, path, headers, route.price, body)
+    by_permit = await permits.is_offered(scope.gateway, entry.name, ask.model)
+    return ways.required(scope.gateway, path, headers, ways.Asked(route.price, by_permit), body)
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
@@ -227,7 +238,8 @@ async def _make_once(
         return stored, ()
     try:
         await _lock(gateway, request, fingerprint)
-        response, signed = await _make(gateway, request, fingerprint)
+        making = _make if not isinstance(request.payment, PermitPayment) else _make_permitted
+        response, signed = await making(gateway, request, fingerprint)
     finally:
         if not signed:
             try:
@@ -236,7 +248,7 @@ async def _make_once(
                 gateway.answers.abandon(identity)
     if signed:
         gateway.call_locks.forget(identity)
-        gateway.answers.finish(identity, request.caller.consumer, response)
+        gateway.answers.finish(identity, request.account, response)
     return response, signed
 
 
@@ -259,7 +271,7 @@ async def _make(
     catalog = request.catalog(gateway)  # again: it may have waited for its lock
     entry = catalog.find(ask.model)
     route = await _route(Scope(gateway, catalog, request.preferences), entry, ask)
-    if request.payment is not None:
+    if isinstance(request.payment, Payment):
         assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
             relayed = await authorizations.take(
@@ -285,6 +297,36 @@ async def _make(
     finally:
         if referral is not None:
             referral.end(charged=bool(signed))
+
+
+async def _make_permitted(
+    gateway: Gateway, request: Request, fingerprint: Digest | None = None
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Make a call that a permit pays for afterwards: its permit is stored before any work, and the worker has looked at
+    its payer. Only the call's receipt says whether it is settled.
+    """
+    payment, signed = request.payment, tuple[Signed, ...]()
+    assert isinstance(payment, PermitPayment)
+    assert fingerprint is not None
+    scope = Scope(gateway, request.catalog(gateway), request.preferences)
+    await _route(scope, scope.catalog.find(request.ask.model), request.ask)  # nothing is stored for what none serves
+    bound = (request.call_id, fingerprint)
+    stored = await permits.take(gateway, payment, bound, request.caller)
+    try:
+        with gateway.payments.place(to_hex(payment.payer)):
+            await permits.wait(gateway, stored, request.client.presence)
+        _open(gateway, request.client)
+        head = [x402.permitted(gateway, payment, None)] if request.ask.stream else []
+        response, signed = await _make(gateway, msgspec.structs.replace(request, extra_headers=head))
+    except Refusal as refused:
+        raise permits.explained(refused) from refused
+    finally:
+        if not signed:
+            await permits.release(gateway, stored)
+    if not request.ask.stream:
+        paid = x402.permitted(gateway, payment, signed[-1].receipt.charge)
+        response = msgspec.structs.replace(response, headers=[*response.headers, paid])
+    return response, signed
 
 
 def _read(

@@ -32,6 +32,7 @@ from gateway.payment.auth import Caller
 from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
+from gateway.payment.permits import PermitPayment
 from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
 from ledger.core.catalog import protocols
@@ -43,7 +44,7 @@ from ledger.core.values import call_heads
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import Conflict, Rejected, TollwayError
-from ledger.core.values.ids import ZERO_DIGEST, Digest, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
@@ -73,7 +74,7 @@ class Request(msgspec.Struct, frozen=True):
     keyed: bool
     preferences: RoutePreferences
     started: int
-    payment: Payment | None = None
+    payment: Payment | PermitPayment | None = None
     extra_headers: Headers = []
     """Headers the answer carries beside its own."""
     realm: str = ""
@@ -83,7 +84,12 @@ class Request(msgspec.Struct, frozen=True):
 
     def catalog(self, gateway: Gateway) -> Catalog:
         """The catalog that its caller sees now."""
-        return gateway.catalog_for(self.caller.consumer, self.realm, now_ms()) if self.realm else gateway.catalog
+        return gateway.catalog_for(self.account, self.realm, now_ms()) if self.realm else gateway.catalog
+
+    @property
+    def account(self) -> Address:
+        """Whose request it is: its caller's, also where an account of the operator's advances it."""
+        return self.payment.payer if self.payment is not None else self.caller.consumer
 
     def billing(self, gateway: Gateway, catalog: Catalog, model: str) -> Billing:
         """The billing of this request as one call of a model or workflow, in the epoch of its catalog."""
@@ -101,6 +107,7 @@ class Request(msgspec.Struct, frozen=True):
             lock=self.call_id if self.keyed else None,
             realm=catalog.realm,
             made_for=self.parent,
+            most=self.payment.amount if isinstance(self.payment, PermitPayment) else None,
         )
 
 
@@ -205,10 +212,10 @@ class Call(msgspec.Struct):
                 await self.hold_more(need - self.planned)
                 self.planned = need
         elif self.hold is None:
-            self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.allowance)
+            self.hold = await self.billing.hold(gateway.leases, need)
         elif self.hold.amount < need:
             more = need - self.hold.amount
-            self.hold.join(await gateway.leases.hold(self.billing.consumer, more, self.billing.allowance))
+            self.hold.join(await self.billing.hold(gateway.leases, more, self.hold.amount))
 
     def fail(self, gateway: Gateway, candidate: Candidate, failure: NodeFailed) -> None:
         """Note that a candidate did not serve: beside the receipt and in the metrics. `book_failures` marks it."""

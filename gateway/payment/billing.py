@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from gateway import bounds
-from gateway.payment.leases import Hold
+from gateway.errors import Refusal
+from gateway.payment.leases import BalanceLeases, Hold
 from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.accounts.budgets import Allowance
 from ledger.core.pricing.price import Tariff
@@ -79,6 +80,16 @@ class Billing(msgspec.Struct):
     realm: str = ""
     slot: str = ""
     made_for: Digest = ZERO_DIGEST
+    most: Atoms | None = None
+    """The most that its payer permitted, where somebody else advances it."""
+
+    async def hold(self, leases: BalanceLeases, amount: Atoms, held: Atoms = 0) -> Hold:
+        """Hold so much more than what is `held` for the call. Refused with 402 when its payer has, or permits, less."""
+        if self.most is not None and held + amount > self.most:
+            said = f"this call may cost {held + amount} atoms; its payer permits {self.most}"
+            facts = {"required": str(held + amount), "max_price": str(self.most)}
+            raise Refusal(402, "above_max_price", said, facts=facts)
+        return await leases.hold(self.consumer, amount, self.allowance)
 
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""

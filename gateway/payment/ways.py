@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -11,25 +11,36 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment import mpp, x402
 from gateway.payment.authorizations import Payment
+from gateway.payment.permits import PermitPayment
 from ledger.core.values.ids import Digest
 
 
-def required(
-    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], amount: int, body: Mapping[str, Any]
-) -> Refusal:
-    """The 402 of a request without credentials: `amount` is the most that it may cost. It says every way to pay, and
-    shows a `body` by which its route can be called.
+class Asked(NamedTuple):
+    """The most that a request may cost, in atoms, and whether it can be paid by a permit (x402's `upto`)."""
 
-    A new account's first payment must be at least the lane's minimum, so no less is asked for.
+    price: int
+    by_permit: bool
+
+
+def required(
+    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], asked: Asked, body: Mapping[str, Any]
+) -> Refusal:
+    """The 402 of a request without credentials. It says every way to pay, and shows a `body` by which its route can be
+    called.
+
+    A new account's first payment must be at least the lane's minimum, so no less is asked for. A permit is no deposit.
     """
     terms = gateway.lane_state.terms
-    amount = max(amount, terms.min_deposit if terms is not None else 0)
+    amount = max(asked.price, terms.min_deposit if terms is not None else 0)
     url = gateway.place(headers.get(b"host", b"").decode("latin-1")).url + path
     why = "pay with x402 or MPP, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
     if x402.OLD_HEADER in headers:
         why = f"this payment is of x402 version 1, and this gateway speaks {x402.VERSION_2}. Nothing was taken: {why}"
     why += f". {x402.allowing(gateway, amount)}"
-    price = x402.requirements(gateway, url, amount, body, why)
+    accepts = [x402.exact(gateway, amount)]
+    if asked.by_permit:
+        accepts.append(x402.upto(gateway, asked.price))
+    price = x402.requirements(url, accepts, body, why)
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **price})
     refused.headers.append((x402.REQUIRED, base64.b64encode(orjson.dumps(price))))
     refused.headers.append(mpp.challenge(gateway, url, amount))
@@ -42,7 +53,7 @@ def has_payment(headers: Mapping[bytes, bytes]) -> bool:
     return x402.HEADER in headers or mpp.credential_of(headers) is not None
 
 
-def read(gateway: Gateway, headers: Mapping[bytes, bytes], now: int) -> Payment | None:
+def read(gateway: Gateway, headers: Mapping[bytes, bytes], now: int) -> Payment | PermitPayment | None:
     """The payment that a request shows; None without one. Refused unless it is good."""
     if x402.HEADER in headers:
         return x402.read(gateway, headers[x402.HEADER], now)

@@ -1,20 +1,23 @@
-"""x402 v2, scheme `exact`, over HTTP: the price in `PAYMENT-REQUIRED`, the payment in `PAYMENT-SIGNATURE`, and what
-became of it in `PAYMENT-RESPONSE`. Version 1 is not spoken; its clients are told so where they look.
+"""x402 v2, schemes `exact` and `upto`, over HTTP: the price in `PAYMENT-REQUIRED`, the payment in `PAYMENT-SIGNATURE`,
+and what became of it in `PAYMENT-RESPONSE`. Version 1 is not spoken; its clients are told so where they look.
 """
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment import authorizations
+from gateway.payment import authorizations, permits
 from gateway.payment.authorizations import Payment, unpaid
+from gateway.payment.permits import PermitPayment
+from ledger.core.accounts.permits import Permit
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, address, to_hex
+from ledger.core.values.ids import Address, Digest, address, to_hex
+from ledger.core.values.typed_data import TokenAuthorization
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
 OLD_HEADER = b"x-payment"
@@ -69,9 +72,34 @@ def _extensions(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**EXTENSIONS, "bazaar": {**bazaar, "info": info}}
 
 
-def requirements(gateway: Gateway, url: str, amount: int, body: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """What a stock client pays by: `amount` to the lane's address, for the resource at `url`, which `body` calls."""
+def exact(gateway: Gateway, amount: int) -> dict[str, Any]:
+    """The scheme by which `amount` is paid to the lane's address before the call."""
+    transfer = {"assetTransferMethod": "eip3009"}
+    return _way(gateway, "exact", amount, gateway.lane, transfer) | {"maxTimeoutSeconds": authorizations.lasts(gateway)}
+
+
+def upto(gateway: Gateway, amount: int) -> dict[str, Any]:
+    """The scheme by which at most `amount` is paid to the operator's wallet after the call."""
+    assert gateway.advance is not None, "only then it is offered"
+    settled_by = {"facilitatorAddress": to_hex(gateway.advance.facilitator)}
+    way = _way(gateway, "upto", amount, gateway.advance.pay_to, settled_by)
+    return way | {"maxTimeoutSeconds": permits.lasts(gateway)}
+
+
+def _way(gateway: Gateway, scheme: str, amount: int, payee: Address, extra: Mapping[str, str]) -> dict[str, Any]:
     domain = authorizations.token_domain(gateway)
+    return {
+        "scheme": scheme,
+        "network": f"eip155:{domain.chain_id}",
+        "asset": to_hex(domain.contract),
+        "amount": str(amount),
+        "payTo": to_hex(payee),
+        "extra": {"name": domain.name, "version": domain.version, **extra},
+    }
+
+
+def requirements(url: str, accepts: Sequence[Mapping[str, Any]], body: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """What a stock client pays by, for the resource at `url`, which `body` calls: in one of the ways it `accepts`."""
     return {
         "x402Version": 2,
         "error": why,
@@ -82,17 +110,7 @@ def requirements(gateway: Gateway, url: str, amount: int, body: Mapping[str, Any
             "serviceName": "Tollway",
             "tags": ["ai", "inference", "openai"],
         },
-        "accepts": [
-            {
-                "scheme": "exact",
-                "network": f"eip155:{domain.chain_id}",
-                "asset": to_hex(domain.contract),
-                "amount": str(amount),
-                "payTo": to_hex(gateway.lane),
-                "maxTimeoutSeconds": authorizations.lasts(gateway),
-                "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
-            }
-        ],
+        "accepts": accepts,
         "extensions": _extensions(body),
     }
 
@@ -116,26 +134,36 @@ def allowing(gateway: Gateway, amount: int) -> str:
     )
 
 
-def read(gateway: Gateway, header: bytes, now: int) -> Payment:
-    """The payment in a header. Refused unless it is to our lane, valid for a while, and signed by its payer."""
+def read(gateway: Gateway, header: bytes, now: int) -> Payment | PermitPayment:
+    """The payment in a header. Refused unless it is to our lane, or of a permit to the operator's wallet if it offers
+    that, valid for a while, and signed by its payer.
+    """
+    signed: tuple[Permit, Address] | TokenAuthorization
     try:
         sent = orjson.loads(base64.b64decode(header, validate=True))
         accepted, payload = sent["accepted"], sent["payload"]
-        authorization = payload["authorization"]
-        signed = authorizations.read(authorization)
-        signature = bytes.fromhex(payload["signature"].removeprefix("0x"))
         scheme, network, asset = accepted["scheme"], accepted["network"], address(accepted["asset"].lower())
+        by_permit = scheme == "upto" and gateway.advance is not None
+        if by_permit:
+            signed = permits.read(payload["permit2Authorization"])
+        else:
+            signed = authorizations.read(payload["authorization"])
+        signature = bytes.fromhex(payload["signature"].removeprefix("0x"))
         version = sent["x402Version"]
         named = (sent.get("extensions") or {}).get(IDENTIFIER) or {}
         identifier = (named.get("info") or {}).get("id")
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, Rejected) as error:
         raise Refusal(400, "invalid_payment", f"the payment header is not an x402 v2 payment: {error}") from error
     domain = authorizations.token_domain(gateway)
-    if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or version != 2:
+    offered = (f"eip155:{domain.chain_id}", domain.contract, 2)
+    if (network, asset, version) != offered or not (by_permit or scheme == "exact"):
         raise unpaid("the payment is not of the scheme, network and asset asked for")
-    authorizations.check(gateway, signed, signature, now)
     if identifier is not None and not (isinstance(identifier, str) and 16 <= len(identifier) <= 128):
         raise Refusal(400, "invalid_payment", "a payment identifier has 16 to 128 characters")
+    if isinstance(signed, tuple):
+        permits.check(gateway, *signed, signature)
+        return PermitPayment(signed[0], signature, identifier)
+    authorizations.check(gateway, signed, signature, now)
     return Payment(signed, signature, "x402", identifier)
 
 
@@ -143,11 +171,23 @@ def settled(gateway: Gateway, payment: Payment, transaction: Digest | None) -> t
     """The header that tells a client what became of its payment. The transaction is empty while it is not in a block:
     the call was covered by the payer's deposit, and the worker relays the payment.
     """
+    named = to_hex(transaction) if transaction is not None else ""
+    return _response(gateway, payment.payer, transaction=named, amount=str(payment.amount))
+
+
+def permitted(gateway: Gateway, payment: PermitPayment, charged: int | None) -> tuple[bytes, bytes]:
+    """The header that tells a client what its permit will be settled for: what the call was charged. A stream's head
+    is sent before that is known; its last events say it. The worker settles later, so no transaction is named.
+    """
+    amount = {"amount": str(charged)} if charged is not None else {}
+    return _response(gateway, payment.payer, scheme="upto", transaction="", **amount)
+
+
+def _response(gateway: Gateway, payer: Address, **more: str) -> tuple[bytes, bytes]:
     response = {
         "success": True,
-        "transaction": to_hex(transaction) if transaction is not None else "",
         "network": f"eip155:{gateway.domain.chain_id}",
-        "payer": to_hex(payment.payer),
-        "amount": str(payment.amount),
+        "payer": to_hex(payer),
+        **more,
     }
     return RESPONSE, base64.b64encode(orjson.dumps(response))

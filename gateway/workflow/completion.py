@@ -66,7 +66,7 @@ class Holds:
     @classmethod
     async def take(cls, gateway: Gateway, billing: Billing, plan: Plan) -> Self:
         """Hold the plan's price for the consumer and its exposure for each weaver. Refused when one is short."""
-        holds = cls(await gateway.leases.hold(billing.consumer, plan.price, billing.allowance))
+        holds = cls(await billing.hold(gateway.leases, plan.price))
         try:
             for weaver, exposure in plan.exposures.items():
                 amount = min(exposure, gateway.settings.bond_cap_atoms)
@@ -79,7 +79,7 @@ class Holds:
     async def add(self, gateway: Gateway, billing: Billing, plan: Plan, more: Atoms) -> None:
         """Hold more of the consumer's. Refused above its largest price, and when it has less."""
         planning.check_price(plan.entry, self.consumer.amount + more, plan.preferences)
-        self.consumer.join(await gateway.leases.hold(billing.consumer, more, billing.allowance))
+        self.consumer.join(await billing.hold(gateway.leases, more, self.consumer.amount))
 
     def release(self) -> None:
         """Give every hold back, unless a charge is under way."""

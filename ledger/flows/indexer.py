@@ -21,6 +21,7 @@ from ledger.core.settlement.header import name_at
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
+from ledger.store.access import permits
 from ledger.store.chain import bids, chain_time, lanes, mirror
 from ledger.store.chain import events as indexed
 from ledger.store.chain.events import Indexed
@@ -252,6 +253,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
         _undo(session, network.lane, deposits[key], now)
     _return_set_aside(session, network, now)
     transactions.reopen(session, common)
+    permits.reopen(session, common)
     chain_time.forget_after(session, common)
     _advance(session, wire, network, last, now)
     return last - common

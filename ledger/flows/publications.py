@@ -24,8 +24,9 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, Lane, cid, parse_did, to_hex
 from ledger.core.values.typed_data import Domain, document_hash, signed_by, signing_digest
-from ledger.store.access import deposits
+from ledger.store.access import deposits, permits
 from ledger.store.access.deposits import DepositRequest
+from ledger.store.access.permits import StoredPermit
 from ledger.store.chain import bids, parties
 from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
@@ -221,6 +222,13 @@ def pay(session: Session, deposit: DepositRequest, request: Digest, now: int) ->
     """Store an x402 payment to relay, for one request. False when it was sent with another one before."""
     deposits.request(session, deposit, now)
     return deposits.bind(session, deposit.lane, deposit.id, request)
+
+
+def permit(session: Session, asked: StoredPermit, now: int) -> bool:
+    """Store a permit of x402's `upto` for the worker to look at, for one request. False when it was sent with another
+    one before, or another permit pays for its call.
+    """
+    return permits.request(session, asked, now)
 
 
 def deposit_id(lane: Lane, account: Address, salt: bytes) -> Digest:

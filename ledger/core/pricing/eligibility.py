@@ -19,8 +19,8 @@ Of those that may serve, the nearest come first for a consumer that asks for tha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 from ledger.core.catalog.models import Model
 from ledger.core.values.atoms import Atoms
@@ -81,6 +81,10 @@ class RoutePreferences:
     max_latency_ms: int | None = None
     near_ms: int | None = None
     nearest_from: int | None = None
+
+    def below(self, price: Atoms) -> Self:
+        """The same for who pays at most so much."""
+        return replace(self, max_price=min(price, self.max_price) if self.max_price is not None else price)
 
     def prefers_nearest(self, input_tokens: int) -> bool:
         """Whether a call with so much input prefers the nearest."""

@@ -52,6 +52,8 @@ class Facts:
     silent: tuple[tuple[Address, int], ...] = ()
     quarantined: tuple[tuple[Address, int, str], ...] = ()
     questions: int = 0
+    unsettled: int = 0
+    """Atoms that calls paid by `upto` were charged, whose settlement failed."""
 
 
 def remedy_of(law: str) -> str:
@@ -63,7 +65,8 @@ def remedy_of(law: str) -> str:
 
 def find(facts: Facts) -> list[Trouble]:
     """Everything that is wrong, the most urgent first."""
-    return [*_quarantined(facts), *_of_the_chain(facts), *_of_the_bond(facts), *_late(facts), *_silent(facts)]
+    own = [*_quarantined(facts), *_of_the_chain(facts), *_of_the_bond(facts), *_late(facts), *_silent(facts)]
+    return [*own, *_of_permits(facts)]
 
 
 def _quarantined(facts: Facts) -> list[Trouble]:
@@ -116,6 +119,11 @@ def _silent(facts: Facts) -> list[Trouble]:
         for gateway, age in facts.silent
         if age > SILENT_MS
     ]
+
+
+def _of_permits(facts: Facts) -> list[Trouble]:
+    said = f"{facts.unsettled} atoms that were advanced by x402's upto could not be settled"
+    return [Trouble("upto_debt", said, "python -m ledger.operate permits")] if facts.unsettled else []
 
 
 def _age(ms: int) -> str:

@@ -1,4 +1,6 @@
-"""Tables of a consumer's means: leases of its deposit, vouchers and requests it signed, API keys, deposits to relay."""
+"""Tables of a consumer's means: leases of its deposit, vouchers and requests it signed, API keys, deposits to relay,
+and permits to settle.
+"""
 
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
@@ -119,3 +121,33 @@ class DepositRow(SQLModel, table=True):
     call: bytes | None = maybe_octets()
     block: int | None = maybe_big()
     error: str | None = Field(default=None)
+
+
+class PermitRow(SQLModel, table=True):
+    """A permit by which a payer lets a call be paid for after it was made (x402's `upto`), stored before any work.
+
+    `account` advances the price. `call` is the one that it pays for, `request` the digest of that and its body.
+    """
+
+    __tablename__ = "permits"
+    __table_args__ = (UniqueConstraint("lane", "call", name="permits_call"),)
+    lane: bytes = octets(key=True)
+    id: bytes = octets(key=True)
+    payer: bytes = octets(index=True)
+    payee: bytes = octets()
+    facilitator: bytes = octets()
+    token: bytes = octets()
+    amount: int = big()
+    valid_after: int = big()
+    deadline: int = big()
+    nonce: bytes = octets()
+    signature: bytes = octets()
+    account: bytes = octets()
+    call: bytes = octets()
+    request: bytes = octets()
+    status: str = Field(index=True, description="core.accounts.permits.Status")
+    charged: int | None = maybe_big()
+    block: int | None = maybe_big()
+    error: str | None = Field(default=None)
+    requested_at: int = big()
+    checked_at: int = big()

@@ -1,5 +1,5 @@
-"""x402's `upto` on a chain with our token and lanes, by the payload of the stock client: what the decision not to offer
-it yet stands on (`docs/decisions/gateway.md`).
+"""x402's `upto` on a chain with our token and lanes, by the payload of the stock client: why an account of the
+operator's own advances it (`docs/decisions/gateway.md`).
 
 The contracts of others are not part of this project. `TOLLWAY_X402_CONTRACTS` names a folder with the code that is at
 their fixed addresses, a file `0xADDRESS.hex` each, as `eth_getCode` of a public chain answers it.

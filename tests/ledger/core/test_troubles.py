@@ -40,6 +40,7 @@ def test_at_its_limits_nothing_is_wrong() -> None:
         ("chain_lag", {"indexed": 120_001}, "7 blocks are not indexed", "worker's log"),
         ("chain_away", {"chain_error": "no chain answers at http://x"}, "no chain answers", "LEDGER_RPC_URL"),
         ("challenged", {"questions": 2}, "2 questions", "keep a worker running"),
+        ("upto_debt", {"unsettled": 115}, "115 atoms that were advanced", "python -m ledger.operate permits"),
         ("gateway_silent", {"silent": ((b.GATEWAY.address, 60_001),)}, "was last seen 60 s ago", "start it again"),
         ("quarantined", {"quarantined": ((b.GATEWAY.address, 5, "a gap"),)}, "from 5 of gateway", "runbook"),
     ],

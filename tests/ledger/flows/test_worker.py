@@ -16,10 +16,13 @@ from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
+from ledger.core.accounts.permits import Permit
 from ledger.core.settlement.batches import Status
-from ledger.core.values.ids import Lane, to_hex
+from ledger.core.values.ids import Digest, Lane, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import Deployment, path
+from ledger.store.access import permits
+from ledger.store.access.permits import StoredPermit
 from ledger.store.chain import parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
@@ -65,6 +68,29 @@ class Network:
     def alarms(self) -> list[alarms.Alarm]:
         with unit_of_work(self.engine) as session:
             return alarms.active(session, self.lane)
+
+    def permit(self) -> Digest:
+        """A permit of `upto`, as a gateway stores it."""
+        permit = Permit(
+            ALICE.address,
+            b.MAKER,
+            OPERATOR.address,
+            self.chain.calls.token,
+            5,
+            0,
+            time_of(self.chain) + 10**6,
+            Digest(bytes(32)),
+        )
+        asked = StoredPermit(self.lane, permit, b"", b.BOB, Digest(bytes(32)), Digest(bytes(32)))
+        with unit_of_work(self.engine) as session:
+            assert permits.request(session, asked, 2**62)
+        return permit.id
+
+    def refusal(self, permit: Digest) -> str:
+        """Why the worker refused a permit; nothing before it has."""
+        with unit_of_work(self.engine) as session:
+            seen = permits.decided(session, self.lane, [permit]).get(permit)
+        return str(seen.error) if seen is not None else ""
 
     def serve(self, count: int, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""
@@ -119,7 +145,9 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
 @pytest.mark.timeout(900)
 def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Network) -> None:
     alice = available(ALICE.address)
+    permit = network.permit()
     network.until(lambda: network.balance(alice) == 10**10)
+    network.until(lambda: "there is no Permit2" in network.refusal(permit))
     with unit_of_work(network.engine) as session:
         b.lease(session, ALICE.address, 10**9, lane=network.lane)
     network.serve(100, first=1)

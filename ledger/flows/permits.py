@@ -1,0 +1,113 @@
+"""Permits of x402's `upto`: look at their payers before a call is made, and settle afterwards what it was charged.
+
+The receipt of the one call that a permit names says whether and how much is settled, and Permit2 takes its nonce once:
+so whatever crashes, no payment is lost and none is made twice. Without a receipt nothing is sent.
+"""
+
+import logging
+from dataclasses import replace
+
+from sqlmodel import Session
+
+from ledger.chain import permits as contracts
+from ledger.chain.reads import Chain
+from ledger.core.accounts.permits import Status, Verdict, judge, refused
+from ledger.core.settlement import transactions as intents
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Lane, to_hex
+from ledger.store.access import permits
+from ledger.store.access.permits import StoredPermit
+from ledger.store.chain import chain_time
+from ledger.store.session import try_lock
+from ledger.store.settlement import transactions
+
+log = logging.getLogger("ledger")
+
+AT_ONCE = 16
+"""Permits that one transaction looks at: each costs some five questions to the chain."""
+
+
+def check(session: Session, lane: Lane, chain: Chain, sender: Address, now: int) -> int:
+    """Say of requested permits whether their calls may be made. Returns how many were decided; one that its payer's
+    tokens cannot pay beside the others it signed waits for those.
+
+    One transaction at a time, for all lanes: what a payer has is counted against all that it promised.
+    """
+    if not try_lock(session, "permits"):
+        return 0
+    decided, waiting = 0, permits.wanting(session, lane, AT_ONCE)
+    missing = contracts.missing(chain) if waiting else None
+    for one in waiting:
+        verdict = refused(missing) if missing is not None else _look(session, chain, one, sender)
+        if verdict.status is Status.requested:
+            permits.set_checked(session, one, now)
+        else:
+            decided += permits.set_status(session, one, verdict.status, error=verdict.why, checked_at=now)
+    return decided
+
+
+def _look(session: Session, chain: Chain, one: StoredPermit, sender: Address) -> Verdict:
+    """What is known of a permit's payer, and whether settling all of it would succeed now."""
+    if permits.is_elsewhere(session, one.lane, one.id):
+        return refused("this permit was sent to another lane")
+    try:
+        means = contracts.means(chain, one.permit)
+        promised, debt = permits.promised(session, one.permit.payer, one.id), permits.debt(session, one.permit.payer)
+        verdict = judge(one.permit, replace(means, promised=promised, debt=debt), sender)
+        if verdict.status is Status.good:
+            chain.gas(sender, *contracts.settle(one.permit, one.permit.amount, one.signature))
+    except Rejected as rejected:
+        return refused(f"the permit could not be settled: {rejected.message}")
+    return verdict
+
+
+def note_charged(session: Session, lane: Lane) -> int:
+    """Note what the receipts of permitted calls charged. A call that cost nothing is settled by that."""
+    noted = 0
+    for one, charge in permits.charged(session, lane):
+        if permits.set_status(session, one, Status.owed, charged=charge, error=None):
+            noted += 1
+            if charge == 0:
+                permits.set_status(session, one, Status.settled)
+    return noted
+
+
+def settle(session: Session, lane: Lane, chain: Chain, sender: Address, now: int) -> int:
+    """Intend to settle what is owed; what failed is tried again until its deadline. Returns how many were intended."""
+    made, owed = 0, permits.owed(session, lane)
+    if not owed:
+        return 0
+    block = chain.block()
+    for one in owed:
+        assert one.charged is not None, "its receipt says it"
+        if block is not None and block.timestamp > one.permit.deadline:
+            why = one.error or "it expired before it was settled"
+            if permits.set_status(session, one, Status.failed, error=why):
+                facts = {"payer": to_hex(one.permit.payer), "atoms": str(one.charged), "call": to_hex(one.call)}
+                log.error("permit_unsettled", extra={"permit": to_hex(one.id), "reason": why, **facts})
+            continue
+        call = contracts.settle(one.permit, one.charged, one.signature)
+        if transactions.intend_again(session, lane, one.purpose, sender, call, now):
+            made += permits.set_status(session, one, Status.sent)
+    return made
+
+
+def follow(session: Session, lane: Lane) -> int:
+    """Note what became of transactions that settle permits, once their block is indexed."""
+    clock, done = chain_time.get(session), 0
+    indexed = clock.number if clock is not None else -1
+    for one in permits.sent(session, lane):
+        _, last = transactions.latest(session, lane, one.purpose)
+        if last is None or last.status is intents.Status.lost:
+            done += permits.set_status(session, one, Status.owed)
+        elif last.status is intents.Status.failed:
+            done += permits.set_status(session, one, Status.owed, error=last.error or "it reverted")
+        elif last.status is intents.Status.confirmed and last.block is not None and last.block <= indexed:
+            done += permits.set_status(session, one, Status.settled, block=last.block, error=None)
+    return done
+
+
+def forget(session: Session, lane: Lane, chain: Chain, now: int) -> int:
+    """Delete permits whose calls were not charged, when they have expired or are done with. How many."""
+    block = chain.block()
+    return permits.forget(session, lane, block.timestamp, now) if block is not None else 0
