@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.console.routes import SECTIONS
+from gateway.console.routes import PAGES
 from ledger.core.pricing.what_if import CHANGES_PPM
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import to_hex
@@ -24,7 +24,7 @@ from roles.cli.output import wait_until
 from roles.local.folder import free_port
 from tests.browser.browser import HERE, Browser
 from tests.browser.browser import browser as browser
-from tests.gateway.console.node import NODE
+from tests.javascript import NODE
 from tests.journey.conftest import ROOT, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -140,9 +140,7 @@ def test_an_account_pays_in_and_makes_changes_and_replaces_a_key_with_its_browse
     secret = keccak256(b"a wallet of a browser", os.urandom(8))
     account = to_hex(Signer(secret).address)
     settled.asks("wallet", "faucet", "50", "--to", account)
-    found = browser.visits(
-        "wallet", on_chain.gateway, secret=to_hex(secret), rpc=on_chain.rpc, seconds=400, claims=False
-    )
+    found = browser.visits("wallet", on_chain.gateway, secret=to_hex(secret), rpc=on_chain.rpc, seconds=400)
     assert found["alone"]
     assert (found["names"], found["before"]) == (["Connect <b>Ann</b>"], []), "nothing is asked before a click"
     for facts, said in (("deposit", "5 AIC"), ("voucher", "2 AIC in all, ever"), ("request", "GET /v1/keys")):
@@ -162,6 +160,6 @@ def test_an_account_pays_in_and_makes_changes_and_replaces_a_key_with_its_browse
 
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
     key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
-    visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(SECTIONS), refused=["/v1/alarms"])
-    assert {path.split("/")[1].split("?")[0] for path in visited} == SECTIONS
+    visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(PAGES), refused=["/v1/alarms"])
+    assert {path.split("/")[1].split("?")[0] for path in visited} == PAGES
     assert any(path.startswith("/explorer/receipts/") for path in visited)

@@ -17,7 +17,8 @@ const OUTPUT = ["output_token", "reasoning_token", "output_audio_token"];
 const tokens = (row, meters) => meters.reduce((sum, name) => sum + (row.units[name] ?? 0), 0);
 const input = (row) => tokens(row, INPUT);
 const output = (row) => tokens(row, OUTPUT);
-const took = (row) => (row.noted.started ? row.ended_at - row.noted.started : null);
+/** In ms; null where the network's clock, which says the end, is behind the gateway's, which says the beginning. */
+const took = (row) => (row.noted.started && row.ended_at >= row.noted.started ? row.ended_at - row.noted.started : null);
 const day = (row) => new Date(row.ended_at).toISOString().slice(0, 10);
 const receipt = (row) => element("a", { href: `/explorer/receipts/${encodeURIComponent(row.id)}` }, `${row.seq}`);
 

@@ -20,7 +20,7 @@ export default async function visit(visitor, { payee }) {
     [one.getAttribute('aria-label').split(';')[0], one.querySelectorAll('rect').length]));
   for (const details of await page.locator('#plots details').all()) await details.locator('summary').click();
   const tables = await page.locator('#plots table').evaluateAll((found) => found.map((one) => one.querySelectorAll('tbody tr').length));
-  await visitor.inspect('activity');
+  await visitor.inspect();
   const download = page.waitForEvent('download');
   await page.getByRole('button', { name: 'Download CSV' }).click();
   return { bars, lines, rows, tiles, plots, tables, csv: (await download).suggestedFilename() };

@@ -18,7 +18,7 @@ const INJECTED = () => {
   globalThis.ethereum = provider; // announced, too: it is listed once
 };
 
-export default async function visit(visitor, { secret, rpc, claims }) {
+export default async function visit(visitor, { secret, rpc }) {
   const { page } = visitor;
   const account = privateKeyToAccount(secret);
   const client = createWalletClient({ account, transport: http(rpc) });
@@ -129,11 +129,6 @@ export default async function visit(visitor, { secret, rpc, claims }) {
   await press('Stay after all');
   await goOn();
   await said(/^Done, in transaction/);
-  if (claims) {
-    await press('Claim what I earned');
-    await goOn();
-    await said(/^Done, in transaction/);
-  }
   await visitor.inspect();
   return { alone, names, before, deposit, voucher, key, request, listed, changed, replaced, balance, leaving };
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.console.node import BUNDLE, NODE, ROOT
+from tests.javascript import BUNDLE, NODE, ROOT
 
 BUNDLES = (BUNDLE, BUNDLE.with_name("wallet.js"))
 SOURCES = ROOT / "gateway" / "console" / "js"

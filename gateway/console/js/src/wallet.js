@@ -7,6 +7,8 @@ import * as commands from './commands.js';
 import { toHex } from './bytes.js';
 import { Connection, discover } from './provider.js';
 
+export { commands };
+
 /** @typedef {import('./commands.js').Lane} Lane */
 /** @typedef {import('./provider.js').Wallet} Wallet */
 /** @typedef {[string, string]} Fact */
