@@ -142,7 +142,8 @@ def test_an_account_pays_in_and_makes_changes_and_replaces_a_key_with_its_browse
     settled.asks("wallet", "faucet", "50", "--to", account)
     found = browser.visits("wallet", on_chain.gateway, secret=to_hex(secret), rpc=on_chain.rpc, seconds=400)
     assert found["alone"]
-    assert (found["names"], found["before"]) == (["Connect <b>Ann</b>"], []), "nothing is asked before a click"
+    assert (found["names"], found["before"]) == (["Connect Ann"], []), "nothing is asked before a click"
+    assert found["stranger"] == "Connect <b>Eve</b>"
     for facts, said in (("deposit", "5 AIC"), ("voucher", "2 AIC in all, ever"), ("request", "GET /v1/keys")):
         assert said in found[facts]
         assert account in found[facts]

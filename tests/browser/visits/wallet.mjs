@@ -12,7 +12,7 @@ const INJECTED = () => {
     },
   };
   const announce = () => dispatchEvent(new CustomEvent('eip6963:announceProvider', {
-    detail: Object.freeze({ info: { name: '<b>Ann</b>', uuid: 'one', icon: '', rdns: 'test' }, provider }),
+    detail: Object.freeze({ info: { name: 'Ann', uuid: 'one', icon: '', rdns: 'test' }, provider }),
   }));
   addEventListener('eip6963:requestProvider', announce);
   globalThis.ethereum = provider; // announced, too: it is listed once
@@ -54,7 +54,9 @@ export default async function visit(visitor, { secret, rpc }) {
   const names = await page.locator('#wallets button').allTextContents();
   const before = [...asked];
 
-  const said = (pattern) => page.locator('#said', { hasText: pattern }).waitFor();
+  const said = (pattern) => page.locator('#said', { hasText: pattern }).waitFor().catch(async (error) => {
+    throw new Error(`the page says ${await page.locator('#said').innerText()}, not ${pattern}`, { cause: error });
+  });
   const press = (name) => page.getByRole('button', { name, exact: true }).click();
   const shown = () => page.locator('#confirm-facts').innerText();
   const goOn = async () => {
@@ -126,9 +128,10 @@ export default async function visit(visitor, { secret, rpc }) {
   await press('Ask to leave the lane');
   const leaving = await goOn();
   await said(/^Done, in transaction/);
-  await press('Stay after all');
-  await goOn();
-  await said(/^Done, in transaction/);
+  await page.evaluate(() => dispatchEvent(new CustomEvent('eip6963:announceProvider', {
+    detail: { info: { name: '<b>Eve</b>' }, provider: { request: () => { throw new Error('asked without a click'); } } },
+  })));
+  const stranger = await page.locator('#wallets button').last().textContent();
   await visitor.inspect();
-  return { alone, names, before, deposit, voucher, key, request, listed, changed, replaced, balance, leaving };
+  return { alone, names, stranger, before, deposit, voucher, key, request, listed, changed, replaced, balance, leaving };
 }
