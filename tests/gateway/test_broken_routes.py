@@ -46,8 +46,6 @@ BROKEN = {
     "/v1/models",
     "/v1/models/{name}",
     "/v1/models/{name}/exports/{format}",
-    "/v1/payees/{payee}",
-    "/v1/payees/{payee}/what-if",
     "/v1/quote",
     "/v1/receipts",
     "/v1/receipts/{receipt_id}",
