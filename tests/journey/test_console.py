@@ -125,12 +125,11 @@ def test_a_reader_sees_what_a_payee_earned_and_what_it_spent_itself_as_plots(
     paid = httpx.get(f"{on_chain.gateway}/v1/receipts/{on_chain.receipt}").json()["terms"]["lines"]
     payee = next(line["party"] for line in paid if line["role"] == "weaver")
     found = browser.visits("money", on_chain.gateway, key=key, payee=payee)
-    shown = httpx.get(f"{on_chain.gateway}/v1/payees/{payee}").json()
     assert (found["lines"], found["rows"]) == (2, len(CHANGES_PPM))
-    assert found["bars"] >= len(shown["epochs"]) > 0
+    assert found["bars"] == found["epochs"] > 0
     assert "Can be claimed" in found["tiles"]
     assert [name for name, _ in found["plots"]] == ["Charged by day", "Charged by model", "Charged by key"]
-    assert all(bars == rows > 0 for (_, bars), rows in zip(found["plots"], found["tables"], strict=True))
+    assert all(bars == min(rows, 12) > 0 for (_, bars), rows in zip(found["plots"], found["tables"], strict=True))
     assert found["csv"] == "activity.csv"
 
 

@@ -11,6 +11,7 @@ export default async function visit(visitor, { payee }) {
   await visitor.inspect('payee');
   for (const details of await page.locator('details').all()) await details.locator('summary').click();
   await visitor.inspect();
+  const epochs = await page.locator('[aria-label="Earned by epoch, as a table"] tbody tr').count();
   const rows = await page.locator('[aria-label="What if, as a table"] tbody tr').count();
   const tiles = await page.locator('.tiles').innerText();
 
@@ -23,5 +24,5 @@ export default async function visit(visitor, { payee }) {
   await visitor.inspect();
   const download = page.waitForEvent('download');
   await page.getByRole('button', { name: 'Download CSV' }).click();
-  return { bars, lines, rows, tiles, plots, tables, csv: (await download).suggestedFilename() };
+  return { bars, epochs, lines, rows, tiles, plots, tables, csv: (await download).suggestedFilename() };
 }
