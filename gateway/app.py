@@ -39,6 +39,7 @@ from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import ways, x402
+from gateway.payment.payees import Payees
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
@@ -47,6 +48,8 @@ log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
 WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys"))
 """Where everybody can leave a row."""
+PAYEES = "/v1/payees/"
+"""What costs as much as a page: a payee's calls are replayed."""
 ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
@@ -143,7 +146,7 @@ def _check_rates(gateway: Gateway, scope: Message, client: Client, shows: bool) 
     if scope["method"] == "POST" and path in WRITES:
         gateway.writes.check(address, "publications and requests")
         gateway.writes.note(address)
-    elif console.is_page(path):
+    elif console.is_page(path) or path.startswith(PAYEES):
         gateway.pages.check(address, "pages")
         gateway.pages.note(address)
 
@@ -190,7 +193,7 @@ def api_routes(running: Running) -> FastAPI:
         responses=openapi.ERRORS,
         generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
-    app.state.protocols, app.state.overview = Protocols(), Overview()
+    app.state.protocols, app.state.overview, app.state.payees = Protocols(), Overview(), Payees()
     modules = (
         accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings,
     )  # fmt: skip

@@ -1,5 +1,6 @@
-"""Pages of one's own: activity, keys, money; and the operator's. They are the same for everybody. Their scripts ask the
-JSON routes with the reader's key, which stays in the browser's tab and comes here in no page's request.
+"""Pages of one's own: activity, keys, money, wallet; and the operator's. They are the same for everybody. Their scripts
+ask the JSON routes with the reader's key, which stays in the browser's tab, or by its wallet's signature. Neither comes
+here in a page's request.
 """
 
 from typing import Any
@@ -34,6 +35,12 @@ async def keys(gateway: Here) -> HTMLResponse:
 async def money(gateway: Here) -> HTMLResponse:
     """The reader's balance and earnings."""
     return rendering.page(rendering.render("money.html", gateway, section="money", private=gateway.private))
+
+
+@router.get("/wallet")
+async def wallet(gateway: Here) -> HTMLResponse:
+    """What an account does with its browser's wallet: keys, deposits, exits, claims."""
+    return rendering.page(rendering.render("wallet.html", gateway, section="wallet"))
 
 
 @router.get("/operator")

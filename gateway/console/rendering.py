@@ -41,10 +41,12 @@ SECTIONS: Final = MappingProxyType(
         "overview": ("/", "Overview"),
         "models": ("/models", "Models"),
         "capsules": ("/capsules", "Capsules"),
+        "payees": ("/payees", "Payees"),
         "explorer": ("/explorer", "Explorer"),
         "activity": ("/activity", "Activity"),
         "keys": ("/keys", "Keys"),
         "money": ("/money", "Money"),
+        "wallet": ("/wallet", "Wallet"),
         "operator": ("/operator", "Operator"),
     }
 )

@@ -1,18 +1,22 @@
-"""Previews of a bid: what it would have earned on the last day's calls, and which share of calls it would win now.
+"""Previews of a bid: what it would have earned on the last day's calls, and which share of calls it would win now; and
+what a payee's calls of some days would have paid, had it asked less or more.
 
 Calls come from the public batch files, bids from the gateway's book.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
 from ledger.core.pricing import routing
+from ledger.core.pricing import what_if as pricing
 from ledger.core.pricing.epochs import NEVER, BidInForce
 from ledger.core.pricing.price import payees, price
 from ledger.core.pricing.terms import TYPICAL_CALL
+from ledger.core.pricing.what_if import Call
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, address, cid_digest
-from ledger.core.values.meters import Units, rates
+from ledger.core.values.meters import rates
 from roles.audit import batches
 from roles.client.gateway import Json
 from roles.wallet.context import Context
@@ -23,7 +27,9 @@ DAY_MS = 24 * 3_600_000
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
     """The bid's earnings on the last day's calls of a subject, and what that role earned on them."""
     party, calls, was, would, dearer = context.account, 0, 0, 0, 0
-    for units, terms, subcall_total in recent(context, subject):
+    for terms, units, subcall_total in recent(context, DAY_MS):
+        if terms.subject != subject:
+            continue
         replayed = with_bid(terms, role, party, bid)
         if replayed is None:
             continue
@@ -45,9 +51,47 @@ def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str
     }
 
 
-def recent(context: Context, subject: Digest) -> list[tuple[Units, Terms, int]]:
-    """Units, terms and price of the sub-calls, of the subject's calls in the day before the lane's newest call."""
-    found: list[tuple[Units, Terms, int]] = []
+def what_if(context: Context, payee: Address, days: int) -> list[dict[str, object]]:
+    """Had a payee asked less or more: what its calls of these days would have paid, and what is expected when they are
+    drawn again by the bids of now. The calls are those of the public batch files, all of them.
+    """
+    calls = [one for one in recent(context, days * DAY_MS) if any(who == payee for who, _ in payees(one.terms))]
+    points = pricing.points(calls, payee, odds_of(book(context), payee)) if calls else []
+    now = next((one for one in points if not one.change_ppm), None)
+    return [
+        {
+            "change_ppm": one.change_ppm,
+            "calls": len(calls),
+            "earned": str(one.earned),
+            "expected": str(one.expected),
+            "more_than_now": str(one.expected - now.expected) if now is not None else "0",
+        }
+        for one in points
+    ]
+
+
+def odds_of(bids: Sequence[BidInForce], payee: Address) -> pricing.Odds:
+    """A payee's odds by the bids of a book, at equal quality, latency and stake. Where it does not bid, or nobody else
+    does, nothing is drawn.
+    """
+
+    def odds(subject: Digest, change_ppm: int) -> tuple[int, int]:
+        rows = [row for row in bids if row.subject == subject]
+        own = next((row for row in rows if row.role is Role.compute and row.party == payee), None)
+        rivals = [row for row in rows if row.role is Role.compute and row.party != payee]
+        if own is None or not rivals:
+            return 1, 1
+        beside = tuple(_line(row) for row in rows if row.role is not Role.compute)
+        lines = [pricing.changed(_line(own), change_ppm), *map(_line, rivals)]
+        prices = [price(Terms(ZERO_DIGEST, (line, *beside)), TYPICAL_CALL).price for line in lines]
+        return pricing.drawn(*_at_equal_quality(prices))
+
+    return odds
+
+
+def recent(context: Context, within_ms: int) -> list[Call]:
+    """The calls of public batches that ended within so many ms of the lane's newest call."""
+    found: list[Call] = []
     newest = 0
     for number in reversed(batches.numbers(context)):
         file = batches.read(context, number)
@@ -56,13 +100,11 @@ def recent(context: Context, subject: Digest) -> list[tuple[Units, Terms, int]]:
             continue
         ended = max(one.ended_at for one in receipts)
         newest = newest or ended
-        if ended <= newest - DAY_MS:
+        if ended <= newest - within_ms:
             break
         read = {name: decode(body) for name, body in file.terms.items()}
         found += [
-            (one.units, read[one.terms], one.subcall_total)
-            for one in receipts
-            if one.ended_at > newest - DAY_MS and read[one.terms].subject == subject
+            Call(read[one.terms], one.units, one.subcall_total) for one in receipts if one.ended_at > newest - within_ms
         ]
     return found
 
@@ -89,11 +131,21 @@ def wins(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, o
         return {}
     placed = [row for row in book(context) if row.subject == subject]
     rivals = [row.bid for row in placed if row.role is role and row.party != context.account]
-    beside = tuple(Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks) for row in placed if row.role is not role)
+    beside = tuple(_line(row) for row in placed if row.role is not role)
     offers = [Line(ZERO_ADDRESS, role, one.ratio_ppm, one.asks) for one in [bid, *rivals]]
     prices = [price(Terms(ZERO_DIGEST, (line, *beside)), TYPICAL_CALL).price for line in offers]
-    odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices])
-    return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
+    own, every = pricing.drawn(*_at_equal_quality(prices))
+    return {"rivals": len(rivals), "share_of_calls": f"{100 * own // max(1, every)}%"}
+
+
+def _at_equal_quality(prices: Sequence[int]) -> tuple[routing.Candidate, list[routing.Candidate]]:
+    """The first of these prices as a candidate, and the others."""
+    first, *others = [routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices]
+    return first, others
+
+
+def _line(row: BidInForce) -> Line:
+    return Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks)
 
 
 def bid_in_force(context: Context, subject: Digest, role: Role, party: Address) -> BidInForce | None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,8 @@ TOKEN = "What it settles in: usdc, a token of 6 decimals as agents hold it, or a
 NAME = "[a-z0-9-]+"
 FOLLOW_SECONDS = 20
 """How long the gateway may take to read what the chain's clock says."""
+FOLLOW_PAUSE_SECONDS = 0.2
+"""Between two looks at a log that is followed."""
 ComponentName = Annotated[str, Argument(help="A component, as `local status` names it.")]
 
 
@@ -139,14 +142,23 @@ def _state(folder: NetworkFolder, name: str, *, known: bool, supervised: bool) -
 
 @app.command("logs")
 def logs(
-    component: ComponentName, lines: Annotated[int, Option(help="How many lines.", min=1, max=100_000)] = 30
+    component: ComponentName,
+    lines: Annotated[int, Option(help="How many lines.", min=1, max=100_000)] = 30,
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
 ) -> None:
     """Print the end of a component's log."""
     folder = here_runs()
     if not re.fullmatch(NAME, component) or not folder.log(component).exists():
         known = ", ".join(sorted(path.stem for path in (folder.path / "logs").glob("*.log"))) or "none yet"
         raise Rejected(f"{component!r} has no log: there are {known}", component=component)
+    written = control.written(folder, component) if follow else iter(())
+    next(written, None)  # from here on: what is written while the end is printed is not lost
     output.console().print(output.plain(control.tail(folder, component, lines)))
+    for text in written:
+        if text:
+            output.console().print(output.plain(text), end="")
+        else:
+            time.sleep(FOLLOW_PAUSE_SECONDS)
 
 
 @app.command("stop")

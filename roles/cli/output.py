@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO, TypeVar
 
@@ -89,6 +89,28 @@ def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str =
     for said in texts:
         table.add_row(*map(plain, said))
     _print_table(title, table)
+
+
+def show_line(facts: Mapping[str, Fact]) -> None:
+    """Show one thing as JSON on a line of its own: what a program reads while a command goes on."""
+    mode.answers.append(dict(facts))
+    sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def in_place() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """What is printed within each `shown()` takes the place of what was before, on a terminal. Elsewhere it follows."""
+    on_terminal = sys.stdout.isatty()
+
+    @contextmanager
+    def shown() -> Iterator[None]:
+        if on_terminal:
+            console().clear()
+        yield
+        sys.stdout.flush()
+
+    yield shown
 
 
 def plain(text: object) -> str:

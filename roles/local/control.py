@@ -16,6 +16,8 @@ from roles.local.folder import ROOT, NetworkFolder, alive, record
 from roles.wallet import home
 
 PAUSE_SECONDS = 0.05
+MOST_READ = 2**20
+"""Bytes of a log that are read at once."""
 HOPELESS = 6
 """So often in a row a component ends before it is well until nobody waits for it any more: about 20 seconds."""
 
@@ -137,6 +139,28 @@ def kill(folder: NetworkFolder, name: str) -> int:
     os.kill(pid, signal.SIGKILL)
     folder.refuse(name)
     return pid
+
+
+def written(folder: NetworkFolder, name: str) -> Iterator[str]:
+    """What is written to a component's log from now on, whole lines at a time; nothing in between. A log that begins
+    anew is read from its beginning.
+    """
+    path, rest = folder.log(name), b""
+    at = path.stat().st_size if path.exists() else 0
+    yield ""
+    while True:
+        size = path.stat().st_size if path.exists() else 0
+        if size < at:
+            at, rest = 0, b""
+        if size == at:
+            yield ""
+            continue
+        with path.open("rb") as log:
+            log.seek(at)
+            found = log.read(MOST_READ)
+        at += len(found)
+        whole, newline, rest = (rest + found).rpartition(b"\n")
+        yield (whole + newline).decode(errors="replace")
 
 
 def tail(folder: NetworkFolder, name: str, lines: int = 15) -> str:

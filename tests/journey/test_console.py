@@ -5,6 +5,7 @@ libraries of others.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ import httpx
 import pytest
 
 from gateway.console.routes import PAGES
+from ledger.core.pricing.what_if import CHANGES_PPM
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
+from ledger.core.values.typed_data import Signer
 from roles.cli.output import wait_until
 from roles.local.folder import free_port
 from tests.browser.browser import HERE, Browser
@@ -113,6 +118,46 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
         assert (code, last.startswith("WRONG"), said in last) == (1, True, True), last
     code, last = verified(on_chain.evidence, on_chain.rpc, "0x" + "11" * 20)
     assert (code, last) == (1, "WRONG: it is signed for the contract that you named")
+
+
+def test_a_reader_sees_what_a_payee_earned_and_what_it_spent_itself_as_plots(
+    on_chain: Settled, settled: Person, browser: Browser
+) -> None:
+    key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
+    paid = httpx.get(f"{on_chain.gateway}/v1/receipts/{on_chain.receipt}").json()["terms"]["lines"]
+    payee = next(line["party"] for line in paid if line["role"] == "weaver")
+    found = browser.visits("money", on_chain.gateway, key=key, payee=payee)
+    assert (found["lines"], found["rows"]) == (2, len(CHANGES_PPM))
+    assert found["bars"] == found["epochs"] > 0
+    assert "Can be claimed" in found["tiles"]
+    assert [name for name, _ in found["plots"]] == ["Charged by day", "Charged by model", "Charged by key"]
+    assert all(bars == min(rows, 12) > 0 for (_, bars), rows in zip(found["plots"], found["tables"], strict=True))
+    assert found["csv"] == "activity.csv"
+
+
+def test_an_account_pays_in_and_makes_changes_and_replaces_a_key_with_its_browsers_wallet(
+    on_chain: Settled, settled: Person, browser: Browser
+) -> None:
+    secret = keccak256(b"a wallet of a browser", os.urandom(8))
+    account = to_hex(Signer(secret).address)
+    settled.asks("wallet", "faucet", "50", "--to", account)
+    found = browser.visits("wallet", on_chain.gateway, secret=to_hex(secret), rpc=on_chain.rpc, seconds=400)
+    assert found["alone"]
+    assert (found["names"], found["before"]) == (["Connect Ann"], []), "nothing is asked before a click"
+    assert found["stranger"] == "Connect <b>Eve</b>"
+    for facts, said in (("deposit", "5 AIC"), ("voucher", "2 AIC in all, ever"), ("request", "GET /v1/keys")):
+        assert said in found[facts]
+        assert account in found[facts]
+    assert "requestWithdraw(address)" in found["leaving"]
+    assert "by a wallet" in found["listed"]
+    assert "5 AIC" in found["balance"]
+
+    def may_call(key: str) -> int:
+        answer = httpx.get(f"{on_chain.gateway}/v1/keys", headers={"authorization": f"Bearer {key}"})
+        return answer.status_code
+
+    assert found["key"] != found["replaced"]
+    assert (may_call(found["key"]), may_call(found["replaced"])) == (401, 200)
 
 
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:

@@ -19,6 +19,7 @@ from tests.rates import asks
 
 SUBJECT, ANOTHER = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
 HOURS = 3_600_000
+RIVAL = b"\x55" * 20
 
 
 def terms(ask: int = 1_000, subject: Digest = SUBJECT) -> Terms:
@@ -119,3 +120,22 @@ def test_a_risky_bid_is_warned_about(role: Role, bid: Bid, warning: str, capsys:
     payees.warn(role, bid)
     shown = " ".join(capsys.readouterr().err.split())
     assert warning in shown if warning else shown == ""
+
+
+def test_what_if_replays_every_public_call_of_the_days_asked_for(file: File) -> None:
+    rows = {row["change_ppm"]: row for row in previews.what_if(Somebody(), b.COMPUTE, 1)}
+    assert {row["calls"] for row in rows.values()} == {3}
+    assert (rows[0]["earned"], rows[-50_000]["earned"]) == ("4000", "3800")
+    assert rows[-50_000]["expected"] == "3800", "nobody else bids"
+    assert {row["calls"] for row in previews.what_if(Somebody(), b.COMPUTE, 2)} == {4}
+    assert previews.what_if(Somebody(), Address(b"\x66" * 20), 7) == []
+
+
+def test_a_payee_with_a_rival_is_drawn_more_often_for_less(monkeypatch: pytest.MonkeyPatch, file: File) -> None:
+    bids = [
+        BidInForce(SUBJECT, Role.compute, Address(who), Bid(0, asks(call=1_000)), 0, 24) for who in (b.COMPUTE, RIVAL)
+    ]
+    monkeypatch.setattr(previews, "book", lambda context: bids)
+    rows = {row["change_ppm"]: row for row in previews.what_if(Somebody(), b.COMPUTE, 1)}
+    assert int(str(rows[-100_000]["expected"])) > int(str(rows[0]["expected"])) > int(str(rows[100_000]["expected"]))
+    assert int(str(rows[-100_000]["more_than_now"])) > 0 > int(str(rows[100_000]["more_than_now"]))

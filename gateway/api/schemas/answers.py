@@ -126,6 +126,104 @@ class Earnings(Answer):
     claimed: Amount
 
 
+class EpochEarned(Answer):
+    """What public batches of an epoch pay a payee in a role."""
+
+    epoch: int
+    starts_at: Ms
+    role: str
+    earned: Amount
+
+
+class WaitingShare(Answer):
+    """What a public batch that is not final pays a payee. It can be challenged `until`; null while it is not posted."""
+
+    batch: int
+    status: Literal["signed", "posted"]
+    role: str
+    earned: Amount
+    until: Ms | None
+
+
+class ModelEarned(Answer):
+    """What a payee earned with a model in a role, by the calls that were replayed."""
+
+    model: str
+    role: str
+    calls: int
+    earned: Amount
+
+
+class PayeeStake(Answer):
+    """A party's stake: active, leaving, and when that is free."""
+
+    active: Amount
+    unbonding: Amount
+    release_at: Ms
+
+
+class Provided(Answer):
+    """A model that a payee provides, and what this gateway measured; null where it measured nothing yet."""
+
+    model: str
+    ready: bool
+    tier: str
+    since: Ms
+    quality_ppm: Ppm | None
+    latency_ms: int | None
+    calls: int
+    errors: int
+    refusals: int
+
+
+class Replayed(Answer):
+    """The calls of the last week's public batches that were replayed, from the newest back: how many, from the first's
+    end to the last's; `whole` if that is all of them.
+    """
+
+    calls: int
+    first: Ms | None
+    last: Ms | None
+    whole: bool
+
+
+class Payee(Answer):
+    """A payee's public record in a lane. `settled` is what final batches paid it in all: `claimable` is what of it is
+    not claimed. `epochs` are of the newest public batches.
+    """
+
+    payee: HexAddress
+    lane: HexAddress
+    index: int | None
+    settled: Amount
+    claimed: Amount
+    claimable: Amount
+    waiting: list[WaitingShare]
+    epochs: list[EpochEarned]
+    models: list[ModelEarned]
+    replayed: Replayed
+    stake: PayeeStake | None
+    provides: list[Provided]
+
+
+class WhatIfPoint(Answer):
+    """Had the payee asked `change_ppm` more (less below 0): what the same calls would have paid, and what is expected
+    when they are drawn again by the odds of now.
+    """
+
+    change_ppm: int
+    earned: Amount
+    expected: Amount
+
+
+class WhatIf(Answer):
+    """A payee's public calls, replayed at other asks. Without calls there are no points."""
+
+    payee: HexAddress
+    replayed: Replayed
+    points: list[WhatIfPoint]
+
+
 # Receipts.
 
 

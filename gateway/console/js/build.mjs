@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 const here = import.meta.dirname;
 await build({
   absWorkingDir: here,
-  entryPoints: { 'receipt-verifier': 'src/index.js' },
+  entryPoints: { 'receipt-verifier': 'src/index.js', wallet: 'src/wallet.js' },
   outdir: process.argv[2] ?? join(here, '..', 'static'),
   bundle: true,
   format: 'esm',

@@ -1,7 +1,10 @@
 // One's calls: a table, sums by day, model and key, and the same as CSV.
 import { amount, ask, begin, csv, download, element, key, moment, on, one, short, table } from "./account.js";
+import { bars, columns, eachDay } from "./plots.js";
 
 const PAGE = 500;
+const MOST = 92;
+const BARS = 12;
 const NOTHING = "0x" + "0".repeat(64);
 let rows = [];
 let before = null;
@@ -14,7 +17,8 @@ const OUTPUT = ["output_token", "reasoning_token", "output_audio_token"];
 const tokens = (row, meters) => meters.reduce((sum, name) => sum + (row.units[name] ?? 0), 0);
 const input = (row) => tokens(row, INPUT);
 const output = (row) => tokens(row, OUTPUT);
-const took = (row) => (row.noted.started ? row.ended_at - row.noted.started : null);
+/** In ms; null where the network's clock, which says the end, is behind the gateway's, which says the beginning. */
+const took = (row) => (row.noted.started && row.ended_at >= row.noted.started ? row.ended_at - row.noted.started : null);
 const day = (row) => new Date(row.ended_at).toISOString().slice(0, 10);
 const receipt = (row) => element("a", { href: `/explorer/receipts/${encodeURIComponent(row.id)}` }, `${row.seq}`);
 
@@ -50,22 +54,19 @@ function sums(found, of) {
   return [...made];
 }
 
-function plot(title, found) {
-  const most = found.reduce((known, [, spent]) => (spent > known ? spent : known), 1n);
-  const bar = (spent) => {
-    const share = Number((spent * 1000n) / most) / 1000;
-    return element("meter", { min: 0, max: 1, value: share, ariaLabel: `${Math.round(share * 100)} % of the largest` });
-  };
+/** A plot of sums, and the same numbers as a table. */
+function plot(title, found, draw) {
+  const name = title.toLowerCase();
   const shown = element("table");
-  const columns = [
-    [title, ([name]) => name || "–"],
-    ["Charged", ([, spent]) => amount(spent), "number"],
-    ["Beside the largest", ([, spent]) => bar(spent)],
-  ];
-  table(shown, columns, found.slice(0, 31), "nothing");
-  const frame = element("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel: `Charged by ${title.toLowerCase()}` }, shown);
-  return element("section", {}, element("h2", {}, `By ${title.toLowerCase()}`), frame);
+  table(shown, [[title, ([one]) => one || "–"], ["Charged", ([, spent]) => amount(spent), "number"]], found.slice(0, MOST), "nothing");
+  const region = (ariaLabel, child) => element("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel }, child);
+  const numbers = element("details", {}, element("summary", {}, "The same as a table"), region(`Charged by ${name}, as a table`, shown));
+  const drawn = found.length ? region(`Charged by ${name}`, draw(found, `Charged by ${name}; the table below has the same numbers`, amount)) : null;
+  return element("section", { id: `by-${name}` }, element("h2", {}, `By ${name}`), drawn, numbers);
 }
+
+const some = (rows, label, said) => bars(rows.slice(0, BARS), label, said);
+const daily = (rows, label, said) => columns(eachDay(rows), label, said);
 
 function show() {
   const found = wanted();
@@ -74,9 +75,9 @@ function show() {
   one("sum").textContent = `${found.length} receipts of ${rows.length} that were read, ${amount(total)} charged.`;
   const days = sums(found, day).sort((a, b) => (a[0] < b[0] ? 1 : -1));
   one("plots").replaceChildren(
-    plot("Day", days),
-    plot("Model", sums(found, model).sort(largest)),
-    plot("Key", sums(found, by).sort(largest)),
+    plot("Day", days, daily),
+    plot("Model", sums(found, model).sort(largest), some),
+    plot("Key", sums(found, by).sort(largest), some),
   );
   table(one("calls"), COLUMNS, found, "No call is found.");
   one("more").hidden = before === null;

@@ -96,6 +96,12 @@ def stakes(session: Session) -> dict[Address, Stake]:
     return {Address(row.party): value_of(Stake, row) for row in rows}
 
 
+def stake_of(session: Session, party: Address) -> Stake | None:
+    """A party's stake; None for one that never had any."""
+    row = session.get(StakeRow, party, populate_existing=True)
+    return value_of(Stake, row) if row else None
+
+
 def put_session_key(session: Session, account: Address, key: Address, counts_until: int | None = None) -> None:
     """Mirror that `key` signs vouchers of `account`, or that it was revoked and counts until a time (seconds)."""
     upsert(session, SessionKeyRow, {"account": account, "key": key, "counts_until": counts_until})

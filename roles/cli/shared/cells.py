@@ -17,12 +17,12 @@ Fact = Any
 """A JSON value. An amount is a decimal string of atoms, a count is a number."""
 # fmt: off
 AMOUNTS = frozenset((
-    "amount", "available", "balance", "bond", "budget", "charge", "charged", "claimable", "claimed",
-    "claimed_ever", "collected", "cost", "cumulative", "daily_cap", "deposited", "due", "earned", "fixed", "held",
-    "hold", "in_no_account", "lane_holds", "lane_owes", "leased", "list_price", "max_price", "net", "owed",
-    "paid", "price", "price_change_in_all", "promotion", "settled", "settled_ever", "shortfall", "spendable",
-    "spent", "subcall_total", "that_role_earned", "this_bid_would_have_earned", "total", "unsettled", "voucher",
-    "withdrawing",
+    "amount", "available", "balance", "bond", "budget", "charge", "charged", "claimable", "claimed", "claimed_ever",
+    "collected", "cost", "cumulative", "daily_cap", "deposited", "due", "earned", "expected", "fixed", "held",
+    "hold", "in_no_account", "lane_holds", "lane_owes", "leased", "list_price", "max_price", "more_than_now", "net",
+    "owed", "paid", "price", "price_change_in_all", "promotion", "settled", "settled_ever", "shortfall",
+    "spendable", "spent", "subcall_total", "that_role_earned", "this_bid_would_have_earned", "total", "unsettled",
+    "voucher", "withdrawing",
 ))
 # fmt: on
 RATES = frozenset(("ask", "asks", "floor", "pricing"))
@@ -114,7 +114,7 @@ def _number(name: str, value: int) -> str:
         return utc(value if value >= FIRST_MS else value * 1000)
     if name in SIZES:
         return size(value * SIZES[name])
-    return amounts.format_ratio(value) if name.endswith(PPM) and value >= 0 else f"{value:,}"
+    return "-" * (value < 0) + amounts.format_ratio(abs(value)) if name.endswith(PPM) else f"{value:,}"
 
 
 def _said(name: str, value: str, known: Mapping[str, str]) -> str:

@@ -1,7 +1,9 @@
-"""Drawing a workflow in a terminal: levels from top to bottom, steps that run in parallel side by side."""
+"""Drawing in a terminal: a workflow, levels from top to bottom, steps that run in parallel side by side; and amounts as
+columns.
+"""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ledger.core.catalog.capsules import Capsule, Step
 from ledger.core.catalog.templates import named
@@ -10,6 +12,33 @@ from roles.cli import amounts
 
 WIDTH, ABREAST = 25, 3
 """Columns of a box, and boxes in a row: as many as fit 80 columns."""
+
+
+HEIGHT = 8
+"""Rows of a plot."""
+MARKS = " ▁▂▃▄▅▆▇█"
+"""Parts of a row, from none to all of it."""
+
+
+def columns(amounts_by_name: Sequence[tuple[str, int]], width: int) -> list[str]:
+    """Lines of text: a column of three characters for each amount, the newest at the right, as many as fit a width.
+    Nothing for no amounts.
+    """
+    most = max((amount for _, amount in amounts_by_name), default=0)
+    if not most:
+        return []
+    axis = [amounts.format(most), amounts.format(most // 2), amounts.format(0)]
+    room = max(map(len, axis))
+    shown = amounts_by_name[-max(1, (min(width, 120) - room - 3) // 4) :]
+    eighths = [-(-amount * HEIGHT * 8 // most) for _, amount in shown]
+    lines = []
+    for row in reversed(range(HEIGHT)):
+        said = {HEIGHT - 1: axis[0], HEIGHT // 2 - 1: axis[1]}.get(row, "")
+        parts = (MARKS[min(8, max(0, one - 8 * row))] * 3 for one in eighths)
+        lines.append(f"{said:>{room}} | {' '.join(parts)}".rstrip())
+    lines.append(f"{axis[2]:>{room}} +{'-' * (4 * len(shown))}")
+    lines.append(f"{'':>{room}}   {shown[0][0]} to {shown[-1][0]} UTC, by epoch")
+    return lines
 
 
 def draw(capsule: Capsule, names: Mapping[str, str]) -> list[str]:

@@ -20,7 +20,7 @@ from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import cells, readiness
+from roles.cli.shared import cells, drawing, readiness
 from roles.cli.shared.readiness import Asked
 from roles.wallet import transactions
 
@@ -66,6 +66,22 @@ def add_payee(app: Group, role: Role) -> None:
         warn(role, considered)
         output.show(previews.preview(here(), here().resolve(subject), role, considered), "if this were your bid")
 
+    @app.command("what-if")
+    def what_if(
+        payee: Annotated[str, Option(help="Of another payee: its address. Default: this wallet.")] = "",
+        days: Annotated[int, Option(help="Days of calls, from the newest back.", min=1, max=366)] = 7,
+    ) -> None:
+        """Show what your calls would have paid, had you asked less or more: replayed from the public batch files."""
+        from roles.audit import previews  # slow to import
+
+        who = address(payee) if payee else here().account
+        with output.working("reading the batch files"):
+            rows = previews.what_if(here(), who, days)
+        title = (
+            f"calls of {to_hex(who)} in the last {days} days, at other asks; expected: drawn again, by the bids of now"
+        )
+        output.show_table(rows, title, f"no public batch of the last {days} days pays {to_hex(who)}")
+
     add_earnings(app)
     add_statement(app)
 
@@ -73,23 +89,13 @@ def add_payee(app: Group, role: Role) -> None:
 def add_earnings(app: Group) -> None:
     @app.command("earnings")
     def earnings(
-        watch: Annotated[bool, Option("--watch", help="Print every change, until Ctrl-C.")] = False,
+        watch: Annotated[bool, Option("--watch", help="Show every change in place, until Ctrl-C.")] = False,
     ) -> None:
-        """Show your earnings by role: earned, not yet settled, claimable, claimed."""
-        whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
-        last: object = None
-        while True:
-            earned = here().account_gateway.get(f"/v1/earnings/{to_hex(here().account)}")
-            if earned != last and output.mode.json:
-                output.show(earned)
-            elif earned != last:
-                ready, paid = (amounts.format(int(earned[name])) for name in ("claimable", "claimed"))
-                title = f"{whose}: {ready} claimable, {paid} claimed"
-                output.show_table(earned["roles"], title, f"{whose}: nothing yet")
-            last = earned
-            if not watch:
-                return
-            time.sleep(1)
+        """Show your earnings by role, and by epoch as a plot. With --watch and --json: a line for each change."""
+        if watch:
+            watch_earnings()
+        else:
+            show_earnings(read_earnings(), read_epochs())
 
     @app.command("claim")
     def claim() -> None:
@@ -102,6 +108,60 @@ def add_earnings(app: Group) -> None:
         output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
         sent = transactions.send(here(), call)
         output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent})
+
+
+def read_earnings() -> dict[str, Any]:
+    """This wallet's earnings by role: earned, not yet settled, claimable, claimed."""
+    found: dict[str, Any] = here().account_gateway.get(f"/v1/earnings/{to_hex(here().account)}")
+    return found
+
+
+def read_epochs() -> list[dict[str, Any]]:
+    """What public batches paid this wallet, by epoch and role, the newest first. Empty at a gateway that shows none."""
+    try:
+        return list(here().gateway.get(f"/v1/payees/{to_hex(here().account)}")["epochs"])
+    except Rejected:
+        return []
+
+
+def show_earnings(earned: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
+    """Earnings as a table, and below it what each epoch brought."""
+    if output.mode.json:
+        output.show(earned)
+        return
+    whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
+    output.show_table(earned["roles"], _heading(whose, earned), f"{whose}: nothing yet")
+    for line in drawing.columns(by_epoch(epochs), output.console().width):
+        output.console().print(output.plain(line))
+
+
+def watch_earnings() -> None:
+    """Show earnings, again at each change, until an interrupt: in place on a terminal, else one after the other."""
+    last: object = None
+    with output.in_place() as shown:
+        while True:
+            earned, epochs = read_earnings(), read_epochs()
+            if (earned, epochs) != last:
+                last = earned, epochs
+                if output.mode.json:
+                    output.show_line({**earned, "epochs": epochs})
+                else:
+                    with shown():
+                        show_earnings(earned, epochs)
+            time.sleep(1)
+
+
+def by_epoch(epochs: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The beginning of each epoch with what it brought in all roles, the oldest first."""
+    sums: dict[int, int] = {}
+    for row in epochs:
+        sums[int(row["starts_at"])] = sums.get(int(row["starts_at"]), 0) + int(row["earned"])
+    return [(cells.utc(at), amount) for at, amount in sorted(sums.items())]
+
+
+def _heading(whose: str, earned: dict[str, Any]) -> str:
+    ready, paid = (amounts.format(int(earned[name])) for name in ("claimable", "claimed"))
+    return f"{whose}: {ready} claimable, {paid} claimed"
 
 
 def add_collect(app: Group) -> None:

@@ -1,4 +1,4 @@
-"""The bundle that is committed is what the sources and the lock file make, to the byte; and the sources are typed."""
+"""The bundles that are committed are what sources and lock file make, to the byte; and the sources are typed."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 
 from tests.javascript import BUNDLE, NODE, ROOT
 
+BUNDLES = (BUNDLE, BUNDLE.with_name("wallet.js"))
 SOURCES = ROOT / "gateway" / "console" / "js"
 
 pytestmark = pytest.mark.slow
@@ -19,10 +20,11 @@ def installed() -> None:
         pytest.skip("the bundler is not installed: make console")
 
 
-def test_the_bundle_is_made_of_its_sources_to_the_byte(tmp_path: Path) -> None:
+def test_each_bundle_is_made_of_its_sources_to_the_byte(tmp_path: Path) -> None:
     subprocess.run([NODE, SOURCES / "build.mjs", tmp_path], check=True, cwd=tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == [BUNDLE.name]
-    assert (tmp_path / BUNDLE.name).read_bytes() == BUNDLE.read_bytes(), "make console"
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in BUNDLES}
+    for bundle in BUNDLES:
+        assert (tmp_path / bundle.name).read_bytes() == bundle.read_bytes(), "make console"
 
 
 def test_the_sources_are_typed() -> None:
@@ -31,7 +33,8 @@ def test_the_sources_are_typed() -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
 
 
-def test_the_bundle_asks_nobody_and_runs_no_text() -> None:
-    text = BUNDLE.read_text()
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.stem)
+def test_a_bundle_asks_nobody_and_runs_no_text(bundle: Path) -> None:
+    text = bundle.read_text()
     assert set(re.findall(r"https?://[^\s\"'`]*", text)) <= {"https://…"}
     assert re.findall(r"\beval\(|new Function|innerHTML|outerHTML|insertAdjacentHTML|document\.write", text) == []

@@ -40,8 +40,9 @@ from tests.gateway.workflows import LAST, Loom, inferring
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_model, a_signer
 from tests.javascript import NODE
 
-OWN = ("/activity", "/keys", "/money", "/operator")
-PAGES = ("/", "/models", "/models?all=true", "/models/@acme/chat", "/capsules", "/explorer", "/explorer/earnings", *OWN)
+OWN = ("/activity", "/keys", "/money", "/wallet", "/operator")
+LISTS = ("/models", "/models?all=true", "/capsules", "/payees", "/explorer", "/explorer/earnings")
+PAGES = ("/", "/models/@acme/chat", *LISTS, *OWN)
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
