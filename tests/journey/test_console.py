@@ -113,6 +113,28 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
     assert (code, last) == (1, "WRONG: it is signed for the contract that you named")
 
 
+def test_a_reader_tries_a_model_stops_it_and_sees_who_is_paid(
+    on_chain: Settled, settled: Person, browser: Browser
+) -> None:
+    good, poor = (
+        settled.asks("consumer", "key", *more, "--wallet", "alice")["key"] for more in ((), ("--budget", "0.000000001"))
+    )
+    foreign = "<img src=x onerror=alert(1)>"
+    found = browser.visits("playground", on_chain.gateway, model="@delta/dialog", good=good, poor=poor, foreign=foreign)
+    assert (found["hidden"], found["cookies"], found["busy"]) == (True, 0, "false")
+    assert "tollway consumer key" in found["wrong"]
+    assert all(word in found["poor"] for word in ("It may cost", "You have left\n0.000000001 AIC", "change-key"))
+    assert "allow more, or ask for fewer tokens" in found["dear"]
+    assert found["answered"]["answer"]
+    assert found["stopped"]["said"].startswith("Stopped. It cost")
+    assert len(found["stopped"]["answer"]) < len(found["answered"]["answer"])
+    shown = settled.asks("consumer", "receipt", found["receipt"], "--wallet", "alice")
+    assert sum(int(line[3].removesuffix(" atoms")) for line in found["lines"]) == int(shown["receipt"]["price"])
+    assert {role for _, role, *_ in found["lines"]} == {"maker", "compute", "gateway", "protocol"}
+    assert [check[0] for check in found["checks"]] == ["✓", "✓"]
+    assert "Tokens a second" in found["measured"]
+
+
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
     key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
     visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(SECTIONS), refused=["/v1/alarms"])
