@@ -135,6 +135,25 @@ def test_a_reader_tries_a_model_stops_it_and_sees_who_is_paid(
     assert "Tokens a second" in found["measured"]
 
 
+def test_a_reader_runs_a_capsule_and_sees_what_ran_at_the_same_time(
+    on_chain: Settled, settled: Person, browser: Browser
+) -> None:
+    key = settled.asks("consumer", "key", "--wallet", "alice")["key"]
+    found = browser.visits(
+        "capsule_run", on_chain.gateway, key=key, capsule="@wanda/customer-service", text="My lamp arrived broken!"
+    )
+    assert found["together"].startswith("emotion and kb ran at the same time.")
+    assert [row[:3] for row in found["trace"]] == [
+        ["emotion", "served", "@south/emotion"],
+        ["kb", "served", "@kappa/kb"],
+        ["reply", "served", "@delta/dialog"],
+    ]
+    assert found["boxes"] == found["afterwards"] == {name: ["ok"] for name in ("emotion", "kb", "reply")}
+    assert (found["still"], found["moved"], found["replay"]) == (True, True, True), "motion only for who wants it"
+    assert {called for called, *_ in found["lines"]} == {"@wanda/customer-service", *(row[2] for row in found["trace"])}
+    assert [check[0] for check in found["checks"]] == ["✓", "✓"]
+
+
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
     key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
     visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(SECTIONS), refused=["/v1/alarms"])
