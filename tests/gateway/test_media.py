@@ -93,11 +93,11 @@ def behaved(world: World, node: Node) -> Running:
 def key(world: World, consumer: Signer) -> Callable[[Running], str]:
     """Gives a consumer with money a key at a gateway."""
 
-    def made(gateway: Running) -> str:
+    def make_key(gateway: Running) -> str:
         world.deposit(consumer.address, 10**9)
         return gateway.key(consumer)
 
-    return made
+    return make_key
 
 
 def newest(world: World, consumer: Signer) -> Receipt:

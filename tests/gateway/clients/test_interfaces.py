@@ -19,12 +19,12 @@ from ledger.core.values.typed_data import Signer
 from roles.node.tunnel import Identity, Tunnel
 from tests.gateway.workflows import Loom, pinned
 from tests.gateway.world import DOMAIN, MAKER, PROVIDER, a_model
+from tests.javascript import NODE
 from tests.roles.node.conftest import MODELS, ROOT, RunningNode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HERE = Path(__file__).parent
 PYTHON = Path(os.environ.get("CLIENTS_PYTHON") or ROOT / ".venv" / "clients" / "bin" / "python")
-NODE = ROOT / ".venv" / "bin" / "node"
 PROGRAMS = ("openai_texts.py", "openai_texts.cjs", "cohere_rerank.py", "triton_tensors.py")
 NAMES = ("dialog", "kb", "emotion")
 

@@ -17,7 +17,7 @@ from ledger.core.receipts.receipt import Receipt, receipt_digest
 from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Domain, Signer
-from tests.gateway.console.node import BUNDLE, run
+from tests.javascript import BUNDLE, run
 from tests.ledger.chain.conftest import a_chain, a_stage
 from tests.ledger.chain.play import Play
 
