@@ -154,7 +154,7 @@ def _shared(gateway: Gateway, entry: Entry, host: str) -> dict[str, Any]:
     }
 
 
-def trial(one: Published) -> Trial | None:
+def trial(one: Listing) -> Trial | None:
     """How its page calls it; None if it answers with no text, but with images or sound."""
     bodies = exports.examples(one)
     for path, kind in STREAMED.items():

@@ -8,8 +8,8 @@ from typing import Any
 
 from gateway.console.assets import FOLDER
 from ledger.core.values.typed_data import Signer
-from tests.gateway.console.node import NODE
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
+from tests.javascript import NODE
 
 
 def said(trace: Any) -> tuple[list[str], str]:
@@ -66,7 +66,7 @@ def test_a_run_that_fails_has_its_trace_too(loom: Loom, consumer: Signer) -> Non
     assert 'data-key="never"' in page
     failed = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert failed.status_code == 502, failed.text
-    trace = failed.json()["error"]["steps"]
+    trace: list[dict[str, Any]] = failed.json()["error"]["steps"]
     rows = {row["step"]: (row["status"], row.get("model", ""), "reason" in row) for row in trace}
     assert rows == {
         "feel": ("ok", "@acme/feeling", False),

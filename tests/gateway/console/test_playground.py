@@ -10,11 +10,11 @@ from typing import Any
 
 from gateway.console.assets import FOLDER
 from ledger.core.values.atoms import AIC
-from tests.gateway.console.node import NODE
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import Loom, inferring
 from tests.gateway.world import Running, World, a_model
+from tests.javascript import NODE
 
 
 def form_of(gateway: Running, name: str) -> dict[str, str]:
