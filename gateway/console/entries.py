@@ -234,7 +234,7 @@ def _model_box(catalog: Catalog, digest: Digest, *, own: bool) -> Box:
 
 def _capsule(gateway: Gateway, entry: CapsuleEntry, host: str) -> dict[str, Any]:
     capsule, catalog = entry.capsule, gateway.catalog
-    rows = [(step, *_runs(catalog, step), _step_price(catalog, step)) for step in capsule.steps.values()]
+    rows = [(step, *runs(catalog, step), _step_price(catalog, step)) for step in capsule.steps.values()]
     return _shared(gateway, entry, host) | {
         "steps": rows,
         "graph": steps_graph(catalog, entry),
@@ -256,12 +256,12 @@ def steps_graph(catalog: Catalog, entry: CapsuleEntry) -> Graph:
     arrows = {(before, step.id) for step in steps.values() for before in needs(step, steps)} | dashed
     boxes = {}
     for step in steps.values():
-        what, name, href = _runs(catalog, step)
+        what, name, href = runs(catalog, step)
         boxes[step.id] = Box(step.id, name or what, href, "glue" if step.glue is not None else "")
     return Graph(drawing.graph(entry.capsule.levels, sorted(arrows)), boxes, dashed)
 
 
-def _runs(catalog: Catalog, step: Step) -> tuple[str, str, str]:
+def runs(catalog: Catalog, step: Step) -> tuple[str, str, str]:
     """What a step runs: its kind, its name, and where that has a page."""
     if step.glue is not None:
         return "glue", f"WebAssembly {step.glue}", ""

@@ -154,6 +154,24 @@ def test_a_reader_runs_a_capsule_and_sees_what_ran_at_the_same_time(
     assert [check[0] for check in found["checks"]] == ["✓", "✓"]
 
 
+def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake(
+    on_chain: Settled, settled: Person, browser: Browser, tmp_path: Path
+) -> None:
+    models = ["@delta/dialog"] * 3
+    found = browser.visits(
+        "composer", on_chain.gateway, capsule="@me/flow", models=models, pattern="Side by side, then a judge"
+    )
+    assert found["steps"] == ["a", "b", "judge"]
+    assert [row[0] for row in found["rows"]] == ["a", "b", "judge", "weaver", "gateway", "protocol"]
+    (tmp_path / "capsule.json").write_text(found["file"])
+    checked = settled.asks("weaver", "check", str(tmp_path / "capsule.json"))
+    assert {name: checked[name] for name in ("capsule", "steps", "mistakes")} == {
+        "capsule": "@me/flow",
+        "steps": 3,
+        "mistakes": 0,
+    }
+
+
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
     key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
     visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(PAGES), refused=["/v1/alarms"])

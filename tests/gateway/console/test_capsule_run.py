@@ -29,7 +29,7 @@ def a_row(step: str, began: int, took: int, status: str = "ok") -> dict[str, Any
 
 
 def test_a_trace_says_what_ran_in_parallel_what_was_skipped_and_what_that_saved() -> None:
-    trace = [
+    trace: list[dict[str, Any]] = [
         a_row("b", 1, 60),
         a_row("a", 0, 40),
         a_row("never", 61, 0, "skipped"),
@@ -47,7 +47,8 @@ def test_a_trace_says_what_ran_in_parallel_what_was_skipped_and_what_that_saved(
 
 
 def test_what_is_no_trace_is_shown_as_none() -> None:
-    for trace in (None, 5, {"step": "a"}, [{}], [a_row("a", -1, 5)], [a_row("a", 0, 5, "toString")]):
+    nonsense: list[Any] = [None, 5, {"step": "a"}, [{}], [a_row("a", -1, 5)], [a_row("a", 0, 5, "toString")]]
+    for trace in nonsense:
         assert said(trace)[0] == []
 
 
