@@ -172,6 +172,15 @@ def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake(
     }
 
 
+def test_the_overview_changes_by_itself_as_a_call_is_settled_and_leaves_the_reader_alone(
+    on_chain: Settled, settled: Person, browser: Browser
+) -> None:
+    secret = settled.asks("consumer", "key", "--wallet", "alice")["key"]
+    found = browser.visits("live", on_chain.gateway, model="@delta/dialog", secret=secret)
+    assert found["after"][-len(found["before"]) :] == found["before"] != found["after"]
+    assert (found["kept"], found["unfolded"]) == (True, True)
+
+
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
     key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
     visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(PAGES), refused=["/v1/alarms"])

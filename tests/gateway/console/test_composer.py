@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ledger.core.catalog import patterns
@@ -33,9 +34,9 @@ def models(loom: Loom) -> dict[str, str]:
     return found
 
 
-def query(pattern: Pattern, *models: str, name: str = "@wanda/flow") -> list[tuple[str, str]]:
+def query(pattern: Pattern, *models: str, name: str = "@wanda/flow") -> httpx.QueryParams:
     """What the form sends."""
-    return [("name", name), ("pattern", pattern.value), *(("model", one) for one in (*models, "", ""))]
+    return httpx.QueryParams({"name": name, "pattern": pattern.value, "model": [*models, "", ""]})
 
 
 def test_what_is_composed_is_sound_costs_what_its_page_says_and_runs(
@@ -76,7 +77,7 @@ def test_what_cannot_be_composed_is_said_on_the_form(loom: Loom, models: dict[st
     loom.classifier("feels", inferring("joy"))
     loom.known("@acme/feels")
     evil = "@me/<script>alert(1)</script>"
-    refused: list[tuple[list[tuple[str, str]], int, str]] = [
+    refused: list[tuple[httpx.QueryParams, int, str]] = [
         (query(Pattern.fallback, "@acme/onne"), 404, "@acme/one"),
         (query(Pattern.fallback, "@acme/feels"), 400, "does not chat"),
         (query(Pattern.debate, "@acme/one", "@acme/two"), 400, "takes 3 to 8 models, not 2"),
