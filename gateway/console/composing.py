@@ -18,7 +18,6 @@ from gateway.catalog.catalog import CapsuleEntry, Catalog, ModelEntry
 from gateway.console import entries, rendering
 from gateway.console.rendering import Page
 from gateway.context import Gateway
-from gateway.errors import Refusal
 from gateway.workflow import plan as planning
 from ledger.core.catalog import capsules, names, patterns
 from ledger.core.catalog.patterns import FORMS, MOST_MODELS, Pattern
@@ -27,7 +26,7 @@ from ledger.core.pricing import eligibility, terms
 from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.documents import Document
-from ledger.core.values.errors import Rejected, TollwayError
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, cid, did
 
 FILE: Final = "capsule.json"
@@ -75,7 +74,7 @@ async def compose(gateway: Here, wanted: Wanted) -> HTMLResponse:
 
     if wanted.models:
         try:
-            shown |= await gateway.aside(price)
+            shown.update(await gateway.aside(price))
         except TollwayError as error:
             shown["refused"] = await gateway.explain(error)
     names_of_models = await gateway.aside(lambda session: suggested(gateway))
@@ -104,7 +103,7 @@ def composed(gateway: Gateway, wanted: Wish) -> Composed:
     capsule = capsules.capsule(document | {"weaver": weaver, "steps": steps})
     names.of_document(document)
     if catalog.market is None:
-        raise Refusal(503, "not_ready", "the book is not read yet", retry_after=1)
+        raise Unavailable("the book is not read yet: try again")
     stated = terms.of_draft(catalog.market, capsule)
     root, inner = compile_terms(stated.root), compile_terms(stated.sub)
     return Composed(document, CapsuleEntry(capsule, wanted.name, ZERO_ADDRESS, root, inner))

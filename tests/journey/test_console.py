@@ -54,6 +54,12 @@ def on_chain(settled: Person) -> Settled:
     return Settled(urls["gateway"], urls["chain_rpc"], found["domain"]["verifyingContract"], receipt, found)
 
 
+@pytest.fixture(scope="module")
+def key(settled: Person) -> str:
+    """A key that may do all that a page does."""
+    return str(settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"])
+
+
 def test_a_reader_verifies_a_receipt_in_the_browser_with_an_endpoint_of_its_choice(
     on_chain: Settled, browser: Browser
 ) -> None:
@@ -120,7 +126,7 @@ def test_a_reader_tries_a_model_stops_it_and_sees_who_is_paid(
         settled.asks("consumer", "key", *more, "--wallet", "alice")["key"] for more in ((), ("--budget", "0.000000001"))
     )
     foreign = "<img src=x onerror=alert(1)>"
-    found = browser.visits("playground", on_chain.gateway, model="@delta/dialog", good=good, poor=poor, foreign=foreign)
+    found = browser.visits("playground", on_chain.gateway, model="@delta/dialog", good=key, poor=poor, foreign=foreign)
     assert (found["hidden"], found["cookies"], found["busy"]) == (True, 0, "false")
     assert "tollway consumer key" in found["wrong"]
     assert all(word in found["poor"] for word in ("It may cost", "You have left\n0.000000001 AIC", "change-key"))
@@ -136,9 +142,8 @@ def test_a_reader_tries_a_model_stops_it_and_sees_who_is_paid(
 
 
 def test_a_reader_runs_a_capsule_and_sees_what_ran_at_the_same_time(
-    on_chain: Settled, settled: Person, browser: Browser
+    on_chain: Settled, browser: Browser, key: str
 ) -> None:
-    key = settled.asks("consumer", "key", "--wallet", "alice")["key"]
     found = browser.visits(
         "capsule_run", on_chain.gateway, key=key, capsule="@wanda/customer-service", text="My lamp arrived broken!"
     )
@@ -173,16 +178,14 @@ def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake(
 
 
 def test_the_overview_changes_by_itself_as_a_call_is_settled_and_leaves_the_reader_alone(
-    on_chain: Settled, settled: Person, browser: Browser
+    on_chain: Settled, browser: Browser, key: str
 ) -> None:
-    secret = settled.asks("consumer", "key", "--wallet", "alice")["key"]
-    found = browser.visits("live", on_chain.gateway, model="@delta/dialog", secret=secret)
+    found = browser.visits("live", on_chain.gateway, model="@delta/dialog", secret=key)
     assert found["after"][-len(found["before"]) :] == found["before"] != found["after"]
     assert (found["kept"], found["unfolded"]) == (True, True)
 
 
-def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
-    key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
+def test_every_page_keeps_what_pages_promise(on_chain: Settled, browser: Browser, key: str) -> None:
     visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(PAGES), refused=["/v1/alarms"])
     assert {path.split("/")[1].split("?")[0] for path in visited} == PAGES
     assert any(path.startswith("/explorer/receipts/") for path in visited)
