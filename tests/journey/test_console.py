@@ -120,11 +120,9 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
 
 
 def test_a_reader_tries_a_model_stops_it_and_sees_who_is_paid(
-    on_chain: Settled, settled: Person, browser: Browser
+    on_chain: Settled, settled: Person, browser: Browser, key: str
 ) -> None:
-    good, poor = (
-        settled.asks("consumer", "key", *more, "--wallet", "alice")["key"] for more in ((), ("--budget", "0.000000001"))
-    )
+    poor = settled.asks("consumer", "key", "--budget", "0.000000001", "--wallet", "alice")["key"]
     foreign = "<img src=x onerror=alert(1)>"
     found = browser.visits("playground", on_chain.gateway, model="@delta/dialog", good=key, poor=poor, foreign=foreign)
     assert (found["hidden"], found["cookies"], found["busy"]) == (True, 0, "false")
