@@ -32,6 +32,7 @@ from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
 from gateway.call.idempotency import StoredResponse
 from gateway.console import book
 from gateway.console import routes as console
+from gateway.console.live import Live
 from gateway.console.overview import Overview
 from gateway.context import Gateway
 from gateway.dialects import token_count
@@ -175,10 +176,12 @@ def api_routes(running: Running) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         app.state.book = book.read(running.settings.help)
         app.state.gateway = gateway = await running.start()
+        gateway.connections.when_stopping = app.state.live.stop
         try:
             async with app.state.protocols.running():
                 yield {"connections": gateway.connections}
         finally:
+            app.state.live.stop()
             await running.stop()
 
     app = FastAPIOffline(  # FastAPI, but that /docs takes its scripts from here
@@ -193,7 +196,8 @@ def api_routes(running: Running) -> FastAPI:
         responses=openapi.ERRORS,
         generate_unique_id_function=lambda route: route.name,  # what makers of clients name a function by
     )
-    app.state.protocols, app.state.overview, app.state.payees = Protocols(), Overview(), Payees()
+    app.state.protocols, app.state.overview = Protocols(), Overview()
+    app.state.payees, app.state.live = Payees(), Live()
     modules = (
         accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings,
     )  # fmt: skip

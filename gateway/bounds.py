@@ -109,6 +109,11 @@ PAGES_A_MINUTE: Final = 240
 """Pages of the console that an address is shown: each is read from the database and written in a thread that all who do
 not call share.
 """
+EVENTS_AN_ADDRESS: Final = 6
+EVENTS: Final = 512
+"""Pages that are told what changes (tests/gateway/console/test_live.py). Each keeps a connection open; what they are
+sent is read and written once for all.
+"""
 ADDRESSES: Final = 10_000
 """Addresses whose rates are remembered."""
 

@@ -113,6 +113,11 @@ class Protocol(HttpToolsProtocol):
             at = self.take_body(data, at) if self.left else self.take_head(data, at)
         self.refuse(Refusal(400, "too_far_ahead", f"a client may send {bounds.AHEAD} requests ahead of their answers"))
 
+    def shutdown(self) -> None:
+        """The server stops, and waits for the answers that are under way."""
+        super().shutdown()
+        self.opened.stop()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.opened.unread.pop(self, None)
@@ -242,6 +247,12 @@ class Connections:
         self.half_closed: set[Protocol] = set()
         self.unread: dict[Protocol, tuple[int, float]] = {}
         """Connections whose clients do not take what waits for them: how many bytes waited, and when."""
+        self.when_stopping: Callable[[], object] = lambda: None
+        """Ends the answers that have no end of their own: the server waits for all answers before it stops."""
+
+    def stop(self) -> None:
+        """The server stops. Again changes nothing."""
+        self.when_stopping()
 
     def enter(self, protocol: Protocol) -> Sender:
         """The sender of a new connection, which takes a place unless it is a proxy."""

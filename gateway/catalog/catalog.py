@@ -20,6 +20,7 @@ from ledger.core.catalog.protocols import Protocol
 from ledger.core.catalog.realms import Members
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.price import Tariff
+from ledger.core.pricing.terms import Market
 from ledger.core.values.ids import Address, Digest
 
 
@@ -126,6 +127,8 @@ class Catalog:
     """A realm's: the catalog for everybody."""
     inside: Mapping[str, "Catalog"] = field(default_factory=dict, compare=False, repr=False)
     """The catalogs of the realms by name. A realm's has none."""
+    market: Market | None = field(default=None, compare=False, repr=False)
+    """What the terms of this epoch are made of. A realm's has none."""
     able: dict[tuple[Digest, str], tuple[ModelEntry, ...]] = field(default_factory=dict, compare=False, repr=False)
     """The models that can do what a workflow's step asks for, by workflow and step, of the steps looked at so far."""
 

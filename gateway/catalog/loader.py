@@ -225,7 +225,7 @@ class _Loading:
         called = self.meanings(id for id in self.places if id not in hidden)
         at = {one.id: one.at for one in self.published}
         by_id, by_name = _named(self.public, called, at)
-        public = Catalog(epoch, root, by_id, by_name, inside=inside)
+        public = Catalog(epoch, root, by_id, by_name, inside=inside, market=self.market)
         shared: dict[Digest, Entry] = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
         shared_names: dict[str, Entry] = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
         for realm, own in self.inside.items():  # of what is its own alone: everybody can make realms

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from gateway.api import models
 from gateway.api.dependencies import Here
+from gateway.catalog import exports
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.catalog.exports import Listing
 from gateway.console import drawing, rendering, snippets
@@ -22,6 +23,7 @@ from ledger.core.catalog.capsules import OnError, Step, needs
 from ledger.core.catalog.lineage import MAX_ANCESTORS, Royalty
 from ledger.core.pricing import eligibility
 from ledger.core.values.atoms import Atoms
+from ledger.core.values.documents import Json
 from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.meters import METERS, Meter, Rates, distinct
 
@@ -47,6 +49,11 @@ UNITS: Final = {
     Meter.fuel: "a million units of fuel",
 }
 """What a price of each meter is for."""
+
+STREAMED: Final = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
+"""Routes whose answers a page streams, and how it calls that."""
+NO_TEXT: Final = frozenset(("/v1/images/generations", "/v1/audio/speech"))
+"""Routes that answer with what a page of text does not show."""
 
 FAILS: Final = {
     OnError.fail: "the capsule fails",
@@ -81,6 +88,15 @@ class Ancestor(NamedTuple):
     href: str
     relation: str
     royalty: Royalty
+
+
+class Trial(NamedTuple):
+    """How a page calls its model: a chat or a completion that streams, a workflow's run, or any JSON."""
+
+    kind: str
+    path: str
+    body: Json = None
+    """Where any JSON goes: an example."""
 
 
 router = APIRouter(route_class=Page, include_in_schema=False)
@@ -134,7 +150,17 @@ def _shared(gateway: Gateway, entry: Entry, host: str) -> dict[str, Any]:
         "protocols": sorted(one.protocols),
         "prices": [(UNITS[meter], price) for meter, price in distinct(one.prices or {}).items()],
         "snippets": snippets.snippets(one, gateway.place(host).url),
+        "trial": None if why else trial(one),
     }
+
+
+def trial(one: Listing) -> Trial | None:
+    """How its page calls it; None if it answers with no text, but with images or sound."""
+    bodies = exports.examples(one)
+    for path, kind in STREAMED.items():
+        if path in bodies:
+            return Trial("run" if one.is_workflow else kind, path)
+    return next((Trial("json", path, body) for path, body in bodies.items() if path not in NO_TEXT), None)
 
 
 def _model(gateway: Gateway, entry: ModelEntry, host: str) -> dict[str, Any]:
@@ -208,7 +234,7 @@ def _model_box(catalog: Catalog, digest: Digest, *, own: bool) -> Box:
 
 def _capsule(gateway: Gateway, entry: CapsuleEntry, host: str) -> dict[str, Any]:
     capsule, catalog = entry.capsule, gateway.catalog
-    rows = [(step, *_runs(catalog, step), _step_price(catalog, step)) for step in capsule.steps.values()]
+    rows = [(step, *runs(catalog, step), _step_price(catalog, step)) for step in capsule.steps.values()]
     return _shared(gateway, entry, host) | {
         "steps": rows,
         "graph": steps_graph(catalog, entry),
@@ -230,12 +256,12 @@ def steps_graph(catalog: Catalog, entry: CapsuleEntry) -> Graph:
     arrows = {(before, step.id) for step in steps.values() for before in needs(step, steps)} | dashed
     boxes = {}
     for step in steps.values():
-        what, name, href = _runs(catalog, step)
+        what, name, href = runs(catalog, step)
         boxes[step.id] = Box(step.id, name or what, href, "glue" if step.glue is not None else "")
     return Graph(drawing.graph(entry.capsule.levels, sorted(arrows)), boxes, dashed)
 
 
-def _runs(catalog: Catalog, step: Step) -> tuple[str, str, str]:
+def runs(catalog: Catalog, step: Step) -> tuple[str, str, str]:
     """What a step runs: its kind, its name, and where that has a page."""
     if step.glue is not None:
         return "glue", f"WebAssembly {step.glue}", ""

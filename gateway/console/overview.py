@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from math import inf
 from time import monotonic
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 from sqlmodel import Session
 
 from gateway.api.dependencies import Here
@@ -103,13 +105,20 @@ async def overview(
     request: Request, gateway: Here, of: Annotated[Period, Query(description="the last hour or day")] = Period.day
 ) -> HTMLResponse:
     """The network now."""
-    kept: Overview = request.app.state.overview
-    network = await kept.read(gateway, of)
+    version, part = await live_part(gateway, request.app.state.overview, of)
+    shown = {"refused": gateway.refusal(), "period": of.value, "version": version, "part": Markup(part)}
+    return rendering.page(rendering.render("overview.html", gateway, section="overview", **shown))
+
+
+async def live_part(gateway: Gateway, kept: Overview, period: Period) -> tuple[str, str]:
+    """What of the first page changes while it is looked at, by its version: the same text has the same one."""
+    network = await kept.read(gateway, period)
 
     def render(session: Session) -> str:
-        return rendering.render("overview.html", gateway, section="overview", **_shown(gateway, network, of))
+        return rendering.render("overview_part.html", gateway, **_shown(gateway, network, period))
 
-    return rendering.page(await gateway.aside(render))
+    part = await gateway.aside(render)
+    return sha256(part.encode()).hexdigest()[:16], part
 
 
 def _failed(reading: asyncio.Task[Network]) -> bool:
@@ -138,8 +147,7 @@ def _served(gateway: Gateway) -> Served:
 
 
 def _shown(gateway: Gateway, network: Network, period: Period) -> dict[str, Any]:
-    served = network.served
-    refused, stake = gateway.refusal(), gateway.lane_state.at_stake
+    served, stake = network.served, gateway.lane_state.at_stake
     rows = flows(network.paid)
     return {
         "period": period.value,
@@ -152,7 +160,6 @@ def _shown(gateway: Gateway, network: Network, period: Period) -> dict[str, Any]
         "stake": stake,
         "bond": gateway.lane_state.terms.bond if gateway.lane_state.terms else None,
         "private": gateway.private,
-        "refused": refused,
         "flows": rows,
         "drawing": drawn(rows) if rows else None,
     }

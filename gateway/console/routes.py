@@ -4,10 +4,10 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from gateway.console import assets, book, entries, explorer, listing, overview, own, payees
+from gateway.console import assets, book, composing, entries, explorer, listing, live, overview, own, payees
 from gateway.console.rendering import SECTIONS
 
-MODULES: Final = (assets, book, overview, listing, entries, payees, explorer, own)
+MODULES: Final = (assets, book, overview, live, listing, composing, entries, payees, explorer, own)
 PAGES: Final = frozenset(path.removeprefix("/") for path, _ in SECTIONS.values())
 """What paths of pages begin with."""
 

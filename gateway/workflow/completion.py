@@ -244,6 +244,7 @@ class _Completion:
     async def _stream(self, planned: PlannedStep) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last step. None when it did not run, or failed before its first byte."""
         execution, name, started = self.execution, planned.step.id, steady_ms()
+        execution.began_ms[name] = started - execution.began
         if not execution.is_due(planned):
             return None
 
@@ -328,13 +329,16 @@ class _Completion:
         }
 
     def _step_rows(self) -> list[dict[str, Any]]:
+        """The trace: a row for each step that ended, in that order, as `docs/capsules.md` describes it."""
         execution = self.execution
-        prices = {one.step: str(one.price) for one in execution.served}
+        served = {one.step: one for one in execution.served}
         rows = []
         for name, outcome in execution.outcomes.items():
-            row = {"step": name, "status": outcome.status.value, "ms": execution.took_ms.get(name, 0)}
-            if name in prices:
-                row |= {"call": to_hex(execution.call_ids[name]), "price": prices[name]}
+            row: dict[str, Any] = {"step": name, "status": outcome.status.value}
+            row |= {"began_ms": execution.began_ms.get(name, 0), "ms": execution.took_ms.get(name, 0)}
+            if name in served:
+                one = served[name]
+                row |= {"call": to_hex(execution.call_ids[name]), "model": one.billing.model, "price": str(one.price)}
             if name in execution.reasons:
                 row["reason"] = execution.reasons[name]
             rows.append(row)

@@ -39,6 +39,9 @@ from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.receipt_log import Draft
 
+MOST_REASON = 500
+"""Characters of why a step failed: nodes and workflows inside say it too."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedCall:
@@ -93,6 +96,8 @@ class Execution:
     late_at: float
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    began_ms: dict[str, int] = field(default_factory=dict)
+    """When each step began, or was skipped, since the workflow began."""
     took_ms: dict[str, int] = field(default_factory=dict)
     call_ids: dict[str, Digest] = field(default_factory=dict)
     served: list[ServedCall] = field(default_factory=list)
@@ -154,7 +159,7 @@ class Execution:
         return workflows.input_of(self.plan.entry.capsule, planned.step, self.request, self.outcomes)
 
     def fail_step(self, name: str, reason: str) -> None:
-        self.outcomes[name], self.reasons[name] = Outcome(Status.error), reason
+        self.outcomes[name], self.reasons[name] = Outcome(Status.error), reason[:MOST_REASON]
 
     def output(self) -> Json:
         """The workflow's output. Rejected when its template names what is not there."""
@@ -220,6 +225,7 @@ class Execution:
     async def _run_step(self, planned: PlannedStep) -> None:
         """Run one step whose needs have ended, or skip it."""
         name, started = planned.step.id, steady_ms()
+        self.began_ms[name] = started - self.began
         try:
             if self.is_due(planned):
                 self.outcomes[name] = Outcome(Status.ok, await self._output_of(planned, self.input_of(planned)))

@@ -1,16 +1,16 @@
 """`tollway weaver`: publish workflows of several models as one, and earn on each run."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-from ledger.core.catalog import names
+from ledger.core.catalog import names, patterns
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.catalog.capsules import capsule as read_capsule
+from ledger.core.catalog.patterns import FORMS, Pattern
 from ledger.core.values.documents import Document, Mistake, document_id, mistakes
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import cid, did
@@ -25,6 +25,7 @@ from roles.wallet import deposits, transactions
 
 File = Annotated[Path, Argument(help="capsule.json; models may be written as @org/name.")]
 Use = Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")]
+PATTERNS_ARE = "How they work together. " + " ".join(f"{one.value}: {form.about}" for one, form in FORMS.items())
 NOT_FOUND = 404
 FAILURES = {
     Policy.all_or_nothing: "all-or-nothing: the consumer pays nothing, the weaver's bond pays the steps that served, "
@@ -54,20 +55,21 @@ def new(
     name: Annotated[str, Argument(help="@org/name: what consumers will call.")],
     model: Annotated[
         list[str] | None,
-        Option("--model", help="A chat model that answers; each further one stands in when the one before fails."),
+        Option("--model", help="A chat model, in the pattern's order; several are named by several --model."),
     ] = None,
+    pattern: Annotated[Pattern, Option(help=PATTERNS_ARE)] = Pattern.fallback,
     to: Annotated[Path, Option(help="The file to write.")] = Path("capsule.json"),
 ) -> None:
     """Write a capsule.json to start from: a workflow that can be published as it is.
 
-    Example: tollway weaver new @me/flow --model @acme/dialog --model @delta/dialog
+    Example: tollway weaver new @me/flow --pattern parallel --model @acme/dialog --model @delta/dialog
     """
-    document = bundles.start(name, model or [])
+    document = patterns.start(name, model or [], pattern)
     for place, reason in mistakes(document, bundles.schema()):
         raise Rejected(f"{place}: {reason}", field=place)
     check_name(name, document["version"])
     with to.open("x", encoding="utf-8") as file:
-        file.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        file.write(patterns.written(document))
     output.show({"file": str(to), "capsule": name, "steps": [step["id"] for step in document["steps"]]})
     output.note(f"next: tollway weaver check {shlex.quote(str(to))}")
 

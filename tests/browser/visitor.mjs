@@ -67,11 +67,13 @@ export class Visitor {
     await this.shoot(name);
   }
 
-  /** A screenshot by this name, if any are wanted. */
-  async shoot(name) {
+  /** A screenshot by this name, if any are wanted: of the whole page, or of an element. */
+  async shoot(name, selector = '') {
     if (name && this.images) {
       mkdirSync(this.images, { recursive: true });
-      await this.page.screenshot({ path: join(this.images, `${name}.png`), fullPage: true });
+      const path = join(this.images, `${name}.png`);
+      if (selector) await this.page.locator(selector).screenshot({ path });
+      else await this.page.screenshot({ path, fullPage: true });
     }
   }
 }

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ledger.core.catalog import patterns
 from ledger.core.values.hashes import keccak256
 from roles.cli import main, output
 from roles.cli.output import mode
-from roles.cli.shared import bundles
 from roles.wallet import keystore
 from tests.gateway.workflows import LAST, Loom, echoing, inferring, pinned
 from tests.gateway.world import a_signer
@@ -52,7 +52,7 @@ def test_a_person_reads_names_prices_and_what_was_spent(
     assert "when steps.feeling" in drawn
 
     path = tmp_path / "flow.json"
-    path.write_text(json.dumps(bundles.start("@me/flow", ["@acme/talk", "@acme/tlak", "@acme/feeling"])))
+    path.write_text(json.dumps(patterns.start("@me/flow", ["@acme/talk", "@acme/tlak", "@acme/feeling"])))
     mistakes = shown("weaver", "check", str(path), code=1)
     assert "has 1 mistake: $.steps[1].uses.model: there is no model '@acme/tlak'" in mistakes
 

@@ -81,7 +81,16 @@ def test_parallel_steps_overlap_and_every_line_is_paid(loom: Loom, world: World,
     assert paid[PROVIDER.address, Role.compute] == 300 + 200 + 50 + 2
     assert paid[WEAVER.address, Role.weaver] == -(-root.receipt.price // 10)
     assert (OPERATOR.address, Role.protocol) in paid
-    assert [row["status"] for row in response.json()["tollway"]["steps"]] == ["ok"] * 3
+    trace = {row["step"]: row for row in response.json()["tollway"]["steps"]}
+    assert {name: (row["status"], row["model"], row["price"]) for name, row in trace.items()} == {
+        "feeling": ("ok", "@acme/feeling", "334"),
+        "topic": ("ok", "@acme/topic", "223"),
+        "reply": ("ok", "@acme/talk", "58"),
+    }
+    ended = {name: row["began_ms"] + row["ms"] for name, row in trace.items()}
+    assert trace["topic"]["began_ms"] < ended["feeling"], "they ran at the same time"
+    assert trace["feeling"]["began_ms"] < ended["topic"]
+    assert trace["reply"]["began_ms"] >= max(ended["feeling"], ended["topic"])
 
 
 def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signer) -> None:

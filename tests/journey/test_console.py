@@ -59,6 +59,12 @@ def on_chain(settled: Person) -> Settled:
     return Settled(urls["gateway"], urls["chain_rpc"], found["domain"]["verifyingContract"], receipt, found)
 
 
+@pytest.fixture(scope="module")
+def key(settled: Person) -> str:
+    """A key that may do all that a page does."""
+    return str(settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"])
+
+
 def test_a_reader_verifies_a_receipt_in_the_browser_with_an_endpoint_of_its_choice(
     on_chain: Settled, browser: Browser
 ) -> None:
@@ -121,9 +127,8 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
 
 
 def test_a_reader_sees_what_a_payee_earned_and_what_it_spent_itself_as_plots(
-    on_chain: Settled, settled: Person, browser: Browser
+    on_chain: Settled, browser: Browser, key: str
 ) -> None:
-    key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
     paid = httpx.get(f"{on_chain.gateway}/v1/receipts/{on_chain.receipt}").json()["terms"]["lines"]
     payee = next(line["party"] for line in paid if line["role"] == "weaver")
     found = browser.visits("money", on_chain.gateway, key=key, payee=payee)
@@ -160,8 +165,71 @@ def test_an_account_pays_in_and_makes_changes_and_replaces_a_key_with_its_browse
     assert (may_call(found["key"]), may_call(found["replaced"])) == (401, 200)
 
 
-def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
-    key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
+def test_a_reader_tries_a_model_stops_it_and_sees_who_is_paid(
+    on_chain: Settled, settled: Person, browser: Browser, key: str
+) -> None:
+    poor = settled.asks("consumer", "key", "--budget", "0.000000001", "--wallet", "alice")["key"]
+    foreign = "<img src=x onerror=alert(1)>"
+    found = browser.visits("playground", on_chain.gateway, model="@delta/dialog", good=key, poor=poor, foreign=foreign)
+    assert (found["hidden"], found["cookies"], found["busy"]) == (True, 0, "false")
+    assert "tollway consumer key" in found["wrong"]
+    assert all(word in found["poor"] for word in ("It may cost", "You have left\n0.000000001 AIC", "change-key"))
+    assert "allow more, or ask for fewer tokens" in found["dear"]
+    assert found["answered"]["answer"]
+    assert found["stopped"]["said"].startswith("Stopped. It cost")
+    assert len(found["stopped"]["answer"]) < len(found["answered"]["answer"])
+    shown = settled.asks("consumer", "receipt", found["receipt"], "--wallet", "alice")
+    assert sum(int(line[3].removesuffix(" atoms")) for line in found["lines"]) == int(shown["receipt"]["price"])
+    assert {role for _, role, *_ in found["lines"]} == {"maker", "compute", "gateway", "protocol"}
+    assert [check[0] for check in found["checks"]] == ["✓", "✓"]
+    assert "Tokens a second" in found["measured"]
+
+
+def test_a_reader_runs_a_capsule_and_sees_what_ran_at_the_same_time(
+    on_chain: Settled, browser: Browser, key: str
+) -> None:
+    found = browser.visits(
+        "capsule_run", on_chain.gateway, key=key, capsule="@wanda/customer-service", text="My lamp arrived broken!"
+    )
+    assert found["together"].startswith("emotion and kb ran at the same time.")
+    assert [row[:3] for row in found["trace"]] == [
+        ["emotion", "served", "@south/emotion"],
+        ["kb", "served", "@kappa/kb"],
+        ["reply", "served", "@delta/dialog"],
+    ]
+    assert found["boxes"] == found["afterwards"] == {name: ["ok"] for name in ("emotion", "kb", "reply")}
+    assert (found["still"], found["moved"], found["replay"]) == (True, True, True), "motion only for who wants it"
+    assert {called for called, *_ in found["lines"]} == {"@wanda/customer-service", *(row[2] for row in found["trace"])}
+    assert [check[0] for check in found["checks"]] == ["✓", "✓"]
+
+
+def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake(
+    on_chain: Settled, settled: Person, browser: Browser, tmp_path: Path
+) -> None:
+    models = ["@delta/dialog"] * 3
+    found = browser.visits(
+        "composer", on_chain.gateway, capsule="@me/flow", models=models, pattern="Side by side, then a judge"
+    )
+    assert found["steps"] == ["a", "b", "judge"]
+    assert [row[0] for row in found["rows"]] == ["a", "b", "judge", "weaver", "gateway", "protocol"]
+    (tmp_path / "capsule.json").write_text(found["file"])
+    checked = settled.asks("weaver", "check", str(tmp_path / "capsule.json"))
+    assert {name: checked[name] for name in ("capsule", "steps", "mistakes")} == {
+        "capsule": "@me/flow",
+        "steps": 3,
+        "mistakes": 0,
+    }
+
+
+def test_the_overview_changes_by_itself_as_a_call_is_settled_and_leaves_the_reader_alone(
+    on_chain: Settled, browser: Browser, key: str
+) -> None:
+    found = browser.visits("live", on_chain.gateway, model="@delta/dialog", secret=key)
+    assert found["after"][-len(found["before"]) :] == found["before"] != found["after"]
+    assert (found["kept"], found["unfolded"]) == (True, True)
+
+
+def test_every_page_keeps_what_pages_promise(on_chain: Settled, browser: Browser, key: str) -> None:
     visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(PAGES), refused=["/v1/alarms"])
     assert {path.split("/")[1].split("?")[0] for path in visited} == PAGES
     assert any(path.startswith("/explorer/receipts/") for path in visited)

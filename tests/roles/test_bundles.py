@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from ledger.core.catalog import patterns
 from ledger.core.catalog.capsules import capsule
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import cid, did
@@ -63,7 +64,7 @@ def test_the_seven_patterns_ship() -> None:
 
 
 def test_names_become_ids_and_the_weaver_signs_with_its_did(tmp_path: Path) -> None:
-    path = written(tmp_path, bundles.start("@me/flow", ["@acme/m"]) | {"weaver": "", "$schema": "x.json"})
+    path = written(tmp_path, patterns.start("@me/flow", ["@acme/m"]) | {"weaver": "", "$schema": "x.json"})
     document = bundles.read(path, bundles.Names(WEAVER, named, {})).document
     assert document["weaver"] == WEAVER
     assert "$schema" not in document
@@ -81,7 +82,7 @@ def test_names_become_ids_and_the_weaver_signs_with_its_did(tmp_path: Path) -> N
 def test_what_is_missing_is_said(tmp_path: Path, uses: dict[str, str], glue: dict[str, object], why: str) -> None:
     (tmp_path / "bad.wat").write_text("(module (this is not")
     steps = [{"id": "reply", "uses": uses, "input": {}}]
-    path = written(tmp_path, bundles.start("@me/flow", []) | {"steps": steps, "glue": glue})
+    path = written(tmp_path, patterns.start("@me/flow", []) | {"steps": steps, "glue": glue})
     with pytest.raises(Rejected, match=why):
         bundles.read(path, bundles.Names(WEAVER, named, {}))
 
@@ -97,7 +98,7 @@ def test_all_mistakes_are_named_at_once_each_with_its_place(tmp_path: Path) -> N
         {"id": "e", "uses": {"glue": "weave"}, "input": {}, "when": "steps.ghost.output > 1"},
     ]
     shares = {"weaver": {"ratio_ppm": 200_000, "ask": {}}, "co_weavers": [{"party": WEAVER, "ratio_ppm": 200_000}]}
-    document = bundles.start("me/flow", []) | {
+    document = patterns.start("me/flow", []) | {
         "steps": steps,
         "distribution": shares,
         "output": {"o": "$steps.z.output"},
@@ -136,20 +137,20 @@ def test_mistakes_between_steps_are_named(tmp_path: Path, steps: list[tuple[str,
         | ({"on_error": "fallback", "fallback": after} if after else {})
         for id, after in steps
     ]
-    path = written(tmp_path, bundles.start("@me/flow", []) | {"steps": rows, "output": {}})
+    path = written(tmp_path, patterns.start("@me/flow", []) | {"steps": rows, "output": {}})
     assert bundles.check(path)[1] == [("$.steps", why)]
 
 
 @pytest.mark.parametrize("steps", [None, 5, "x", [], [5, None], [{}], [{"id": [], "uses": [], "input": []}], {"a": 1}])
 @pytest.mark.parametrize("field", ["steps", "glue", "output", "distribution", "weaver"])
 def test_whatever_stands_in_a_file_is_checked_to_its_end(tmp_path: Path, steps: object, field: str) -> None:
-    _, found = bundles.check(written(tmp_path, bundles.start("@me/flow", []) | {field: steps}))
+    _, found = bundles.check(written(tmp_path, patterns.start("@me/flow", []) | {field: steps}))
     assert all(place.startswith(f"$.{field}") or place == "$.output.content" for place, _ in found)
 
 
 @pytest.mark.parametrize("models", [[], ["@acme/a"], ["@acme/a", "@acme/b", "@acme/c"]])
 def test_a_new_capsule_can_be_published(tmp_path: Path, models: list[str]) -> None:
-    path = written(tmp_path, bundles.start("@me/flow", models))
+    path = written(tmp_path, patterns.start("@me/flow", models))
     assert bundles.check(path)[1] == []
     made = capsule(bundles.read(path, bundles.Names(WEAVER, named, Everything())).document)
     assert len(made.steps) == max(1, len(models))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.core.catalog import patterns
 from roles.cli import main
 from roles.cli.output import mode
 from roles.cli.shared import bundles
@@ -71,7 +72,7 @@ def test_a_file_that_is_no_capsule_is_named_with_all_that_is_wrong(
 
 
 def test_mistakes_are_json_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "bad.json").write_text(json.dumps(bundles.start("me/flow", []) | {"failure": "never"}))
+    (folder / "bad.json").write_text(json.dumps(patterns.start("me/flow", []) | {"failure": "never"}))
     assert main.run(["weaver", "check", "bad.json", "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)["mistakes"]
     assert sorted(row["place"] for row in rows) == ["$.failure", "$.name"]

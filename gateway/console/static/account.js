@@ -2,7 +2,7 @@
 // Whatever comes from the gateway is put in as text.
 
 const PLACE = "tollway.key";
-const own = document.getElementById("own");
+export const own = document.getElementById("own");
 const said = document.getElementById("said");
 
 export const key = () => sessionStorage.getItem(PLACE) ?? "";

@@ -160,6 +160,23 @@ def of_capsule(market: Market, capsule: Capsule) -> CallTerms:
     if owner is not None and market.owners.get(capsule.id) == party:  # the Registry's owner has a line if it bids
         caps.route(owner, ancestors, [])
         lines.append(owner)
+    return _workflow_terms(market, capsule, lines, ancestors)
+
+
+def of_draft(market: Market, capsule: Capsule) -> CallTerms:
+    """The terms that a workflow has once its weaver publishes it as it is. Rejected when a ratio is above its cap, or
+    it names parents, which only the Registry compares.
+    """
+    if capsule.parents:
+        raise Rejected(f"{capsule.name} names parents, whose terms the Registry compares when it is published")
+    weaver = _line(capsule.weaver, Role.weaver, capsule.bid)
+    co_weavers = [Line(party, Role.weaver, ratio) for party, ratio in capsule.co_weavers]
+    return _workflow_terms(market, capsule, [weaver, *co_weavers], [])
+
+
+def _workflow_terms(market: Market, capsule: Capsule, lines: list[Line], ancestors: Sequence[Line]) -> CallTerms:
+    """The terms of a workflow with these lines, the first of which is its weaver's."""
+    weaver = lines[0]
     caps.workflow(lines)
     lines += ancestors
     host = market.operator_bid(Role.compute)

@@ -6,14 +6,12 @@ it, `{"file": "weave.wat", "fuel": 200000}`: text or binary WebAssembly. In the 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledger.core.catalog import capsules
-from ledger.core.catalog.protocols import Protocol
 from ledger.core.values import documents
 from ledger.core.values.documents import Document, Json, Mistake
 from ledger.core.values.errors import Rejected
@@ -101,27 +99,6 @@ def schema() -> Document:
     row["properties"]["file"] = {"type": "string", "description": "WebAssembly beside this file, text or binary"}
     row["anyOf"] = [{"required": ["file"]}, {"required": ["digest", "size"]}]
     return whole
-
-
-def start(name: str, models: Sequence[str]) -> Document:
-    """A capsule to start from: the first model answers, and each further one stands in when the one before fails."""
-    steps: list[Document] = [
-        {"id": f"reply_{n}" if n else "reply", "uses": {"model": model}, "input": {"messages": "$.messages"}}
-        for n, model in enumerate(models or ("model:reply",))
-    ]
-    for step, after in pairwise(steps):
-        step |= {"on_error": "fallback", "fallback": after["id"]}
-    return {
-        "schema": "tollway/capsule/1",
-        "name": name,
-        "version": "1.0.0",
-        "description": "",
-        "interface": {"protocol": Protocol.chat},
-        "steps": steps,
-        "output": {"content": "$steps.reply.output.content"},
-        "distribution": {"weaver": {"ratio_ppm": 50_000, "ask": {}}},
-        "failure": "partial-ok",
-    }
 
 
 def sketch(path: Path) -> tuple[Document, dict[str, str]]:

@@ -1,0 +1,22 @@
+// A weaver picks models and a pattern, sees the price, and downloads the file. Returns the file and what the page says.
+export default async function visit(visitor, { capsule, models, pattern }) {
+  const { page } = visitor;
+  await visitor.go('/capsules');
+  await page.getByRole('link', { name: 'Compose one' }).click();
+  await visitor.inspect();
+  await page.getByRole('radio', { name: pattern }).check();
+  for (const [at, model] of models.entries()) await page.getByLabel(`${at + 1}`, { exact: true }).fill(model);
+  await page.getByLabel('Its name').fill(capsule);
+  await page.getByRole('button', { name: 'Compose' }).click();
+  await page.locator('#composed').waitFor();
+  const found = {
+    steps: await page.locator('#composed [data-key]').evaluateAll((boxes) => boxes.map((box) => box.dataset.key)),
+    rows: await page.locator('#composed tbody tr').evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
+  };
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download' }).click()]);
+  const parts = [];
+  for await (const part of await download.createReadStream()) parts.push(part);
+  found.file = Buffer.concat(parts).toString();
+  await visitor.inspect('composer');
+  return found;
+}
