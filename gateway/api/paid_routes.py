@@ -194,7 +194,7 @@ async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, b
     route = await _route(scope, entry, ask)
     path = quote(path, safe="@/")
     body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
-    return ways.required(scope.gateway, path, headers, route.price, body)
+    return ways.required(scope.gateway, path, headers, route.price, body, media.asked_type(ask))
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:

@@ -15,10 +15,10 @@ from ledger.core.values.ids import Digest
 
 
 def required(
-    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], amount: int, body: Mapping[str, Any]
+    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], amount: int, body: Mapping[str, Any], media_type: str
 ) -> Refusal:
     """The 402 of a request without credentials: `amount` is the most that it may cost. It says every way to pay, and
-    shows a `body` by which its route can be called.
+    shows a `body` by which its route can be called, and the media type of what it answers.
 
     A new account's first payment must be at least the lane's minimum, so no less is asked for.
     """
@@ -29,7 +29,7 @@ def required(
     if x402.OLD_HEADER in headers:
         why = f"this payment is of x402 version 1, and this gateway speaks {x402.VERSION_2}. Nothing was taken: {why}"
     why += f". {x402.allowing(gateway, amount)}"
-    price = x402.requirements(gateway, url, amount, body, why)
+    price = x402.requirements(gateway, url, amount, body, why, media_type)
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **price})
     refused.headers.append((x402.REQUIRED, base64.b64encode(orjson.dumps(price))))
     refused.headers.append(mpp.challenge(gateway, url, amount))

@@ -69,8 +69,12 @@ def _extensions(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**EXTENSIONS, "bazaar": {**bazaar, "info": info}}
 
 
-def requirements(gateway: Gateway, url: str, amount: int, body: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """What a stock client pays by: `amount` to the lane's address, for the resource at `url`, which `body` calls."""
+def requirements(
+    gateway: Gateway, url: str, amount: int, body: Mapping[str, Any], why: str, media_type: str
+) -> dict[str, Any]:
+    """What a stock client pays by: `amount` to the lane's address, for the resource at `url`, which `body` calls and
+    which answers in `media_type`.
+    """
     domain = authorizations.token_domain(gateway)
     return {
         "x402Version": 2,
@@ -78,7 +82,7 @@ def requirements(gateway: Gateway, url: str, amount: int, body: Mapping[str, Any
         "resource": {
             "url": url,
             "description": authorizations.DESCRIPTION,
-            "mimeType": "application/json",
+            "mimeType": media_type,
             "serviceName": "Tollway",
             "tags": ["ai", "inference", "openai"],
         },
