@@ -390,7 +390,8 @@ TENSORS: Responses = {
 }
 
 
-async def _starting() -> None:
+async def starting() -> None:
+    """What a route that FastAPI does not answer says until the gateway runs."""
     raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
 
 
@@ -431,7 +432,7 @@ def _show(path: str, name: str, description: str, required: dict[str, Any], opti
         extra["parameters"] = [NAME]
     router.add_api_route(
         path,
-        _starting,
+        starting,
         methods=["POST"],
         name=name,
         description=description,
