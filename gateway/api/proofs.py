@@ -29,7 +29,7 @@ Find = Callable[[Session, Batch, Address], Proof | None]
 Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 
 
-@router.get("/batches", response_model=answers.Batches)
+@router.get("/settlement/batches", response_model=answers.Batches)
 async def list_batches(
     gateway: Here,
     before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
@@ -44,7 +44,7 @@ async def list_batches(
     return {"object": "list", "data": rows, "has_more": more, "before": found[-1].number if more else None}
 
 
-@router.get("/batches/{number}", response_model=answers.ShownBatch)
+@router.get("/settlement/batches/{number}", response_model=answers.ShownBatch)
 async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
     """One batch: its header and the receipts it covers. What it pays to whom is in its file."""
 
@@ -58,7 +58,9 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
     return await gateway.aside(read)
 
 
-@router.get("/batches/{number}/file", response_class=Response, responses=of_types("application/octet-stream"))
+@router.get(
+    "/settlement/batches/{number}/file", response_class=Response, responses=of_types("application/octet-stream")
+)
 async def batch_file(number: Number, gateway: Here) -> Response:
     """A batch's public file, from which anybody can recompute the batch. Its sha256 is the header's data_ref. It is
     there once the batch is on its way to the chain.
@@ -133,7 +135,7 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "epoch": batch.epoch,
         "header_id": to_hex(batch.header.id),
         "header": hexed(asdict(batch.header)) | {"heights": batch.header.heights._asdict()},
-        "file": f"/v1/batches/{batch.number}/file",
+        "file": f"/v1/settlement/batches/{batch.number}/file",
         "built_at": batch.built_at,
         "posted_at": batch.posted_at,
         "until": batch.until,

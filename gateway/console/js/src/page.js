@@ -89,8 +89,8 @@ async function gather(id) {
   const shown = await (await asked(`/v1/receipts/${encodeURIComponent(id)}`)).json();
   const number = shown?.batch?.number;
   if (!Number.isSafeInteger(number)) return { shown };
-  const batch = await (await asked(`/v1/batches/${number}`)).json();
-  const response = await asked(`/v1/batches/${number}/file`, 404);
+  const batch = await (await asked(`/v1/settlement/batches/${number}`)).json();
+  const response = await asked(`/v1/settlement/batches/${number}/file`, 404);
   if (response.status === 404) return { shown };
   return { shown, batch, file: new Uint8Array(await response.arrayBuffer()) };
 }
