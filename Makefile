@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help docs install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
+.PHONY: help docs install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts bench-clients forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -43,7 +43,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
+test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/kserve $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
@@ -128,6 +128,12 @@ $(STAMP)/clients: tests/gateway/clients/clients.lock | install
 	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
+# KServe's wants older packages than the others. Its test is skipped where it cannot be had.
+$(STAMP)/kserve: tests/gateway/clients/kserve.lock | install
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/kserve && \
+	  $(BIN)/uv pip install --quiet --python .venv/kserve --require-hashes --no-deps --only-binary :all: -r $< && touch $@ || \
+	  { rm -rf .venv/kserve; echo "KServe's client cannot be installed: its test is SKIPPED"; }
+
 # Those that pay, from npm.
 $(STAMP)/paying: tests/gateway/clients/paying/package-lock.json | install
 	$(call npm-ci,tests/gateway/clients/paying)
@@ -151,6 +157,9 @@ $(STAMP)/browser: tests/browser/package.json tests/browser/package-lock.json | i
 npm-ci = @test -w "$$HOME" || export npm_config_cache="$(CURDIR)/.venv/npm"; cd $(1) && \
   PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
 
+bench-clients: $(STAMP)/clients $(STAMP)/kserve $(STAMP)/paying   ## which stock client does what: the table of docs/clients.md
+	$(BIN)/python -m bench.clients
+
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
@@ -165,6 +174,7 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
 	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \
 	    $(LOCK) --python-version 3.11 - -o tests/gateway/clients/clients.lock
+	echo kserve | $(LOCK) --python-version 3.11 - -o tests/gateway/clients/kserve.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	for folder in . gateway/console/js tests/browser tests/gateway/clients/paying; do (cd $$folder && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
 	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \

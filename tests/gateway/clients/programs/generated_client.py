@@ -7,7 +7,7 @@ from pathlib import Path
 
 url, key = sys.argv[1:]
 place = Path(tempfile.mkdtemp())
-(place / "config.yml").write_text("post_hooks: []\npackage_name_override: generated\n")
+(place / "config.yml").write_text("post_hooks: []\npackage_name_override: generated\nhttp_timeout: 60\n")
 program = Path(sys.executable).with_name("openapi-python-client")
 words = ["generate", "--url", f"{url}/openapi.json", "--output-path", str(place / "made")]
 made = subprocess.run([program, *words, "--config", str(place / "config.yml")], capture_output=True, text=True)
