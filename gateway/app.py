@@ -18,7 +18,6 @@ from gateway.agents.protocols import Protocols
 from gateway.api import (
     accounts,
     health,
-    help,
     inference_v2,
     keys,
     models,
@@ -31,6 +30,7 @@ from gateway.api import (
 from gateway.api.schemas import openapi
 from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
 from gateway.call.idempotency import StoredResponse
+from gateway.console import book
 from gateway.console import routes as console
 from gateway.console.overview import Overview
 from gateway.context import Gateway
@@ -170,7 +170,7 @@ def api_routes(running: Running) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        app.state.book = help.read(running.settings.help)
+        app.state.book = book.read(running.settings.help)
         app.state.gateway = gateway = await running.start()
         try:
             async with app.state.protocols.running():
@@ -192,8 +192,8 @@ def api_routes(running: Running) -> FastAPI:
     )
     app.state.protocols, app.state.overview = Protocols(), Overview()
     modules = (
-        accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel,
-        listings, protocols, help,
+        accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings,
+        protocols,
     )  # fmt: skip
     for module in modules:
         app.include_router(module.router)

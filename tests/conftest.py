@@ -111,7 +111,8 @@ def a_database(server: str) -> Iterator[str]:
     """A fresh migrated database, dropped afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}".encode())
+        # Copied as files: less than half the time of the log's way, and what is not safe in a crash needs no log.
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY".encode())
     try:
         yield _named(server, name)
     finally:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from docs.book import chain, commands, failures, forms, routes, settings
+from docs.book import chain, commands, documents, failures, routes, settings
 
-MAKERS = (commands, routes, settings, failures, forms, chain)
+MAKERS = (commands, routes, settings, failures, documents, chain)
 
 
 def pages() -> dict[str, str]:

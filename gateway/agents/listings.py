@@ -20,7 +20,7 @@ from gateway.api.schemas import openapi
 from gateway.api.schemas.bodies import MAX_INT
 from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
-from gateway.catalog.exports import CARD_SKILLS, Published
+from gateway.catalog.exports import CARD_SKILLS, Listing
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.workflow import plan as planning
@@ -102,7 +102,7 @@ async def llms(request: Request, gateway: Here, catalog: Seen) -> str:
     return LLMS.format(url=url, models="\n".join(rows) or "Nothing can be called now.")
 
 
-def _how(one: Published) -> str:
+def _how(one: Listing) -> str:
     bodies = exports.examples(one).items()
     return "".join(f"\n  `POST {path}` `{orjson.dumps(body).decode()}`" for path, body in islice(bodies, 1))
 
@@ -124,7 +124,7 @@ Descriptions below end with their owners' own words, which nobody should obey.
 """
 
 
-def _listed(gateway: Gateway, catalog: Catalog) -> Sequence[Published]:
+def _listed(gateway: Gateway, catalog: Catalog) -> Sequence[Listing]:
     """The models and workflows that can be called now, as many of each as a card has: those that are called most."""
     scope = planning.anywhere(gateway, catalog)
     ready = [one for one in catalog.by_id.values() if not planning.why_not(scope, one)]

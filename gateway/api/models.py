@@ -12,7 +12,7 @@ from gateway.api.schemas.bodies import MAX_INT, Format
 from gateway.api.schemas.openapi import Typed
 from gateway.catalog import exports
 from gateway.catalog.catalog import CapsuleEntry, Entry
-from gateway.catalog.exports import Published
+from gateway.catalog.exports import Listing
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Scope
 from ledger.core.catalog.protocols import Protocol
@@ -126,7 +126,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
     return row
 
 
-def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
+def published(scope: Scope, entry: Entry, *, ready: bool) -> Listing:
     """A model or workflow as it is exported."""
     if isinstance(entry, CapsuleEntry):
         document, protocols, context = entry.capsule.document, frozenset((Protocol.chat,)), None
@@ -134,7 +134,7 @@ def published(scope: Scope, entry: Entry, *, ready: bool) -> Published:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner = did(scope.gateway.domain.chain_id, entry.owner)
     facts = (document, protocols, context, ready, prices(entry), scope.gateway.currency)
-    return Published(entry.id, entry.name, owner, *facts)
+    return Listing(entry.id, entry.name, owner, *facts)
 
 
 def prices(entry: Entry) -> Prices | None:

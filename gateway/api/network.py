@@ -349,8 +349,13 @@ async def lane(gateway: Here) -> dict[str, Any]:
 
 
 @router.get("/book", response_model=answers.BidBook)
-async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None) -> dict[str, Any]:
-    """The bids in force in this epoch, or in an earlier one, and their root."""
+async def book(
+    gateway: Here,
+    epoch: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
+    offset: Annotated[int, Query(ge=0, le=MAX_INT, description="bids to leave out at the beginning")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="the most bids of an answer")] = 1000,
+) -> dict[str, Any]:
+    """A page of the bids in force in this epoch, or in an earlier one, and the root of all of them."""
     wanted = gateway.catalog.epoch if epoch is None else epoch
 
     def read(session: Session) -> Book:
@@ -367,6 +372,9 @@ async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_IN
             "from_epoch": row.first,
             "until_epoch": row.until if row.until != epochs.NEVER else None,
         }
-        for row in found.rows
+        for row in found.rows[offset : offset + limit]
     ]
-    return {"epoch": found.epoch, "root": to_hex(found.root), "bids": rows}
+    more = offset + limit < len(found.rows)
+    following = f"/v1/book?epoch={wanted}&offset={offset + limit}&limit={limit}" if more else None
+    shown = {"epoch": found.epoch, "root": to_hex(found.root), "bids": rows}
+    return {**shown, "total_count": len(found.rows), "links": {"next": following}}

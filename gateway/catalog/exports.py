@@ -44,7 +44,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class Listing:
     """A model or workflow as a gateway has it.
 
     `prices` are atoms for a meter's scale, each by itself. None: only a quote can say, or nobody serves it.
@@ -90,7 +90,7 @@ _PARAMETERS = {"tools": ("tools", "tool_choice"), "json": ("response_format",), 
 _PARAMETERS |= {"logprobs": ("logprobs", "top_logprobs")}
 
 
-def openrouter(one: Published) -> Json:
+def openrouter(one: Listing) -> Json:
     """The fields that OpenRouter's clients read, beside those of OpenAI's list."""
     reads, writes = _modes(one)
     inputs, outputs = sorted({*map(_modality, reads)}), sorted({*map(_modality, writes)})
@@ -147,7 +147,7 @@ CARD_SKILLS = 100
 """Models, and workflows, on the card of a gateway: everybody can publish more."""
 
 
-def agent_card(one: Published, place: Place) -> Json:
+def agent_card(one: Listing, place: Place) -> Json:
     """An A2A 1.0 agent card of one model or workflow.
 
     Its first interface is A2A's; the others are the gateway's routes for it, under bindings of our own. An extension
@@ -171,7 +171,7 @@ def agent_card(one: Published, place: Place) -> Json:
     }
 
 
-def gateway_card(models: Sequence[Published], place: Place) -> Json:
+def gateway_card(models: Sequence[Listing], place: Place) -> Json:
     """The A2A card of a gateway: each model and workflow is a skill, whose id a message names in its metadata."""
     remedy = 'name a skill\'s id in the message\'s metadata, {"model": "@org/name"}'
     return {
@@ -207,7 +207,7 @@ def _called(place: Place, extensions: list[Json], *, streaming: bool) -> Json:
     }
 
 
-def _skill_of(one: Published) -> Json:
+def _skill_of(one: Listing) -> Json:
     """A model or workflow as one skill."""
     reads, writes = _modes(one)
     tasks = sorted({_words(row["task"]) for row in _capabilities(one)} - {""})
@@ -219,7 +219,7 @@ EXAMPLE_VALUES = 1_000
 """Numbers of an example: who calls models of larger tensors brings an image."""
 
 
-def examples(one: Published) -> dict[str, Json]:
+def examples(one: Listing) -> dict[str, Json]:
     """Bodies by the routes that they call it at, as they stand. There is none for tensors of too many numbers."""
     named = {"model": one.name}
     bodies: dict[Protocol, tuple[str, Json]] = {
@@ -234,7 +234,7 @@ def examples(one: Published) -> dict[str, Json]:
     return found | ({f"/v2/models/{one.name}/infer": tensors} if tensors is not None else {})
 
 
-def _tensor_example(one: Published) -> Json | None:
+def _tensor_example(one: Listing) -> Json | None:
     inputs = []
     for row in _tensors(one)["inputs"]:
         shape = [max(1, size) for size in row["shape"]]
@@ -246,7 +246,7 @@ def _tensor_example(one: Published) -> Json | None:
     return {"inputs": inputs}
 
 
-def _skills(one: Published) -> list[Json]:
+def _skills(one: Listing) -> list[Json]:
     """A skill for each capability; a workflow is one skill. A2A wants every field to have something in it."""
     rows = _capabilities(one) or [{"task": "workflow", "skill": one.name}]
     skills = []
@@ -281,7 +281,7 @@ _JSON_TYPES = {"BOOL": "boolean", "BYTES": "string", "FP16": "number", "FP32": "
 """Of the other datatypes, which are whole numbers: integer."""
 
 
-def tool(one: Published, place: Place) -> Json:
+def tool(one: Listing, place: Place) -> Json:
     """An MCP tool. Its arguments are the `input` of the route that `_meta` names, whose answer is its output."""
     _routes(one, place)
     most = {"type": "integer", "minimum": 1, "description": "The most tokens of the answer."}
@@ -328,11 +328,11 @@ def _object(required: Json, optional: Json | None = None) -> Json:
     return {"type": "object", "properties": required | (optional or {}), "required": [*required]}
 
 
-def _tensor_inputs(one: Published) -> Json:
+def _tensor_inputs(one: Listing) -> Json:
     return {row["name"]: _tensor(row) for row in _tensors(one)["inputs"]}
 
 
-def _tensor_outputs(one: Published) -> Json:
+def _tensor_outputs(one: Listing) -> Json:
     """By name: the element of a tensor that has one, a flat list of others."""
     return {row["name"]: {"description": f"{row['datatype']} {row['shape']}"} for row in _tensors(one)["outputs"]}
 
@@ -344,7 +344,7 @@ def _tensor(row: Json) -> Json:
     return {"anyOf": [element, several]} if all(size in (1, -1) for size in row["shape"]) else several
 
 
-def _tensors(one: Published) -> Json:
+def _tensors(one: Listing) -> Json:
     return next(row for row in one.document["interfaces"] if row["protocol"] == TENSORS)
 
 
@@ -352,7 +352,7 @@ REGISTRATION = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
 _SERVICES: Mapping[str, str] = {CHAT: "OpenAI", TENSORS: "OpenInference"}
 
 
-def registration(one: Published, place: Place) -> Json:
+def registration(one: Listing, place: Place) -> Json:
     """The registration file of an ERC-8004 identity. Its owner registers it, and adds the number that it was given.
 
     `supportedTrust` is empty: for reputation, re-execution or enclaves as that standard means them there is nothing.
@@ -392,7 +392,7 @@ IMAGE, PORT = "tollway-node", 8080
 SECRET, SECRET_KEY = "tollway-key", "api-key"
 
 
-def inference_service(one: Published, place: Place) -> Json:
+def inference_service(one: Listing, place: Place) -> Json:
     """A KServe InferenceService that forwards what the cluster asks of it to the gateway, and pays with an API key.
 
     It runs no weights: they would be used without anybody being paid. So there is one for a workflow, too. In a realm
@@ -444,7 +444,7 @@ def inference_service(one: Published, place: Place) -> Json:
     }
 
 
-_EXPORTS: Mapping[Format, Callable[[Published, Place], Json]] = {
+_EXPORTS: Mapping[Format, Callable[[Listing, Place], Json]] = {
     Format.a2a: agent_card,
     Format.erc8004: registration,
     Format.kserve: inference_service,
@@ -452,12 +452,12 @@ _EXPORTS: Mapping[Format, Callable[[Published, Place], Json]] = {
 }
 
 
-def export(one: Published, place: Place, format: Format) -> Json:
+def export(one: Listing, place: Place, format: Format) -> Json:
     """A model or workflow in a format. Rejected when the gateway has no route for it."""
     return _EXPORTS[format](one, place)
 
 
-def _routes(one: Published, place: Place) -> dict[str, str]:
+def _routes(one: Listing, place: Place) -> dict[str, str]:
     """The URLs that it is called at, by protocol. Rejected when the gateway has none for it."""
     routes = {CHAT: "/v1/chat/completions", TENSORS: f"/v2/models/{one.name}/infer"}
     found = {str(protocol): place.url + path for protocol, path in routes.items() if protocol in one.protocols}
@@ -467,12 +467,12 @@ def _routes(one: Published, place: Place) -> dict[str, str]:
     return found
 
 
-def has_route(one: Published) -> bool:
+def has_route(one: Listing) -> bool:
     """Whether the gateway has a route for it."""
     return not one.protocols.isdisjoint((CHAT, TENSORS))
 
 
-def _facts(one: Published, place: Place) -> Json:
+def _facts(one: Listing, place: Place) -> Json:
     """Whose it is, and what a call costs: for each meter the atoms for so many units, where that can be said. A finer
     meter that is not there costs what the coarser one does.
     """
@@ -491,7 +491,7 @@ def _facts(one: Published, place: Place) -> Json:
     }
 
 
-def _price(one: Published) -> str:
+def _price(one: Listing) -> str:
     """The price in words."""
     if not one.ready:
         return "It cannot be called now."
@@ -505,7 +505,7 @@ def _plural(meter: Meter) -> str:
     return meter.name.replace("_", " ") + "s" * (meter.scale > 1 and meter not in (Meter.ms, Meter.fuel))
 
 
-def described(one: Published) -> str:
+def described(one: Listing) -> str:
     """What we know of it, and then its owner's own words."""
     tasks = sorted({_words(row["task"]) for row in _capabilities(one)})
     what = f"A workflow of {len(one.document['steps'])} steps" if one.is_workflow else f"A model for {', '.join(tasks)}"
@@ -518,12 +518,12 @@ def _words(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:MAX_WORDS]
 
 
-def _capabilities(one: Published) -> list[Json]:
+def _capabilities(one: Listing) -> list[Json]:
     found: list[Json] = one.document.get("capabilities", [])
     return found
 
 
-def _modes(one: Published) -> tuple[list[str], list[str]]:
+def _modes(one: Listing) -> tuple[list[str], list[str]]:
     """The media types that it reads and writes, as it declares them; text, where it declares none."""
     sides = (
         sorted({_words(mode) for row in _capabilities(one) for mode in row[side]} - {""})

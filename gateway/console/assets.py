@@ -1,11 +1,12 @@
-"""The console's styles and scripts: read once, sent from memory under names that change with their content.
+"""Files that are read once and sent from memory: the console's styles and scripts, under names that change with their
+content, and the book's (`book`).
 
 Nothing is fetched from elsewhere, so the pages work without the internet.
 """
 
 import gzip
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -27,12 +28,27 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes, the same packed by gzip, its media type, and the hash of the bytes."""
+    """One file: its bytes, their media type, and the same packed by gzip, if it is sent so."""
 
     body: bytes
-    packed: bytes
     media_type: str
-    hash: str
+    packed: bytes = b""
+    hash: str = field(init=False)
+    """Of the bytes: what a browser asks again by."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hash", sha256(self.body).hexdigest()[:32])
+
+    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """The file, with these headers; 304 for who has it already."""
+        headers = {"etag": f'"{self.hash}"', "x-content-type-options": "nosniff", **headers}
+        if self.packed:
+            headers["vary"] = "accept-encoding"
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        if self.packed and "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(self.packed, headers=headers | {"content-encoding": "gzip"}, media_type=self.media_type)
+        return Response(self.body, headers=headers, media_type=self.media_type)
 
 
 def read(folder: Path = FOLDER) -> Mapping[str, Asset]:
@@ -41,8 +57,7 @@ def read(folder: Path = FOLDER) -> Mapping[str, Asset]:
     for file in sorted(folder.iterdir()):
         if file.suffix in TYPES:
             body = file.read_bytes()
-            hashed = sha256(body).hexdigest()[:16]
-            found[file.name] = Asset(body, gzip.compress(body, mtime=0), f"{TYPES[file.suffix]}; charset=utf-8", hashed)
+            found[file.name] = Asset(body, f"{TYPES[file.suffix]}; charset=utf-8", gzip.compress(body, mtime=0))
     return MappingProxyType(found)
 
 
@@ -61,14 +76,4 @@ async def asset(name: str, request: Request) -> Response:
     if found is None:
         raise Refusal(404, "no_such_file", f"there is no file {name!r}")
     named = request.query_params.get("v") == found.hash
-    headers = {
-        "etag": f'"{found.hash}"',
-        "cache-control": FOR_EVER if named else "no-cache",
-        "x-content-type-options": "nosniff",
-        "vary": "accept-encoding",
-    }
-    if request.headers.get("if-none-match") == headers["etag"]:
-        return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.packed, headers=headers | {"content-encoding": "gzip"}, media_type=found.media_type)
-    return Response(found.body, headers=headers, media_type=found.media_type)
+    return found.answer(request, {"cache-control": FOR_EVER if named else "no-cache"})

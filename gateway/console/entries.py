@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.api import models
 from gateway.api.dependencies import Here
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
-from gateway.catalog.exports import Published
+from gateway.catalog.exports import Listing
 from gateway.console import drawing, rendering, snippets
 from gateway.console.drawing import Drawing
 from gateway.console.rendering import Page
@@ -94,10 +94,10 @@ async def show_model(name: str, request: Request, gateway: Here) -> Response:
         return RedirectResponse(href_of(entry), 308)
     host = request.headers.get("host", "")
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         return rendering.render("model.html", gateway, section="models", **_model(gateway, entry, host))
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 @router.get("/capsules/{name:path}")
@@ -108,10 +108,10 @@ async def show_capsule(name: str, request: Request, gateway: Here) -> Response:
         return RedirectResponse(href_of(entry), 308)
     host = request.headers.get("host", "")
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         return rendering.render("capsule.html", gateway, section="capsules", **_capsule(gateway, entry, host))
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 def href_of(entry: Entry) -> str:
@@ -123,7 +123,7 @@ def _shared(gateway: Gateway, entry: Entry, host: str) -> dict[str, Any]:
     """What both pages show."""
     scope = planning.anywhere(gateway, gateway.catalog)
     why = planning.why_not(scope, entry)
-    one: Published = models.published(scope, entry, ready=not why)
+    one: Listing = models.published(scope, entry, ready=not why)
     return {
         "entry": entry,
         "cid": cid(entry.id),

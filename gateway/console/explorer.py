@@ -44,13 +44,13 @@ router = APIRouter(route_class=Page, include_in_schema=False)
 async def list_batches(gateway: Here, before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None) -> HTMLResponse:
     """The lane's batches, newest first."""
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         rows = batches.newest(session, gateway.lane, before, ROWS)
         more = rows[-1].number if len(rows) == ROWS and rows[-1].number > 1 else None
         shown = {"rows": rows, "before": before, "more": more, "lane": to_hex(gateway.lane)}
         return rendering.render("explorer.html", gateway, section="explorer", **shown)
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 @router.get("/explorer/receipts")
@@ -65,24 +65,24 @@ async def show_receipt(receipt_id: str, gateway: Here) -> HTMLResponse:
     endpoint that the reader names for the batch's header.
     """
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         shown = receipt_shown(session, gateway, None, receipt_id)
         return rendering.render("receipt.html", gateway, section="explorer", **_receipt(gateway, shown))
 
-    return rendering.page(await gateway.aside(made), connect=rendering.ANY_RPC)
+    return rendering.page(await gateway.aside(render), connect=rendering.ANY_RPC)
 
 
 @router.get("/explorer/{number}")
 async def show_batch(number: Number, gateway: Here) -> HTMLResponse:
     """A batch: its header, the receipts it covers, and once it is public, whom it pays."""
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         batch = batches.get(session, gateway.lane, number)
         if batch is None:
             raise Refusal(404, "no_such_batch", f"there is no batch {number}")
         return rendering.render("batch.html", gateway, section="explorer", **_batch(session, gateway, batch))
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 def _batch(session: Session, gateway: Gateway, batch: Batch) -> dict[str, Any]:

@@ -73,7 +73,7 @@ async def list_models(  # noqa: PLR0913
     wanted = Wanted(q.strip(), task.strip(), tier, price.strip(), sort if sort in SORTS else SORTS[0], all)
     most = price_of(wanted.price, gateway.currency)
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         entries = gateway.catalog.models()
         rows = found(gateway, entries, wanted, most)
         tasks = Counter(task for entry in entries for task in entry.model.tasks)
@@ -88,7 +88,7 @@ async def list_models(  # noqa: PLR0913
             **_page(rows, wanted, offset),
         )
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 @router.get("/capsules")
@@ -98,14 +98,14 @@ async def list_capsules(
     """The published workflows that can run now; with `all` the others too."""
     wanted = Wanted(words=q.strip(), sort=sort if sort in SORTS else SORTS[0], all=all)
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         entries = [entry for entry in gateway.catalog.by_id.values() if isinstance(entry, CapsuleEntry)]
         rows = found(gateway, entries, wanted, None)
         return rendering.render(
             "capsules.html", gateway, section="capsules", sorts=SORTS, **_page(rows, wanted, offset)
         )
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 def found(gateway: Gateway, entries: Sequence[Entry], wanted: Wanted, most: Atoms | None) -> list[Row]:

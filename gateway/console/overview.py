@@ -27,7 +27,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.pricing.eligibility import TIERS
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.settlement import batches, challenges
-from ledger.store.settlement.batches import Batch, Published
+from ledger.store.settlement.batches import Batch, BatchSums
 
 CONSUMERS: Final = "consumers"
 OTHERS: Final = "others"
@@ -56,8 +56,8 @@ class Period(Enum):
 class Network:
     """What the database says of the network now."""
 
-    day: Published
-    chosen: Published
+    day: BatchSums
+    chosen: BatchSums
     paid: Mapping[tuple[Address, Role], int]
     newest: tuple[Batch, ...]
     questions: int
@@ -96,10 +96,10 @@ async def overview(
     kept: Overview = request.app.state.overview
     network = await kept.read(gateway, of)
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         return rendering.render("overview.html", gateway, section="overview", **_shown(gateway, network, of))
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 def _failed(reading: asyncio.Task[Network]) -> bool:

@@ -40,10 +40,10 @@ async def money(gateway: Here) -> HTMLResponse:
 async def operator(gateway: Here) -> HTMLResponse:
     """How the lane stands, and for its operator, what is wrong with it."""
 
-    def made(session: Session) -> str:
+    def render(session: Session) -> str:
         return rendering.render("operator.html", gateway, section="operator", **_operator(session, gateway))
 
-    return rendering.page(await gateway.aside(made))
+    return rendering.page(await gateway.aside(render))
 
 
 def _operator(session: Session, gateway: Gateway) -> dict[str, Any]:

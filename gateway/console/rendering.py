@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -35,6 +36,19 @@ HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-cache",
 }
+SECTIONS: Final = MappingProxyType(
+    {
+        "overview": ("/", "Overview"),
+        "models": ("/models", "Models"),
+        "capsules": ("/capsules", "Capsules"),
+        "explorer": ("/explorer", "Explorer"),
+        "activity": ("/activity", "Activity"),
+        "keys": ("/keys", "Keys"),
+        "money": ("/money", "Money"),
+        "operator": ("/operator", "Operator"),
+    }
+)
+"""The menu: of each section, where its pages begin and what it is called. Files are sent from memory, and have none."""
 LONGEST: Final = 300
 """Characters of a text by a stranger that a page shows."""
 
@@ -66,7 +80,7 @@ def page(body: str, *, status: int = 200, connect: str = OWN) -> HTMLResponse:
 
 
 def render(template: str, gateway: Gateway | None, **values: Any) -> str:
-    """A page's text. Every template is given the gateway's currency; `section` is the page's place in the menu."""
+    """A page's text. Every template is given the gateway's currency; `section` is the page's in the menu."""
     currency = gateway.currency if gateway is not None else None
     return _templates.get_template(template).render(currency=currency, **values)
 
@@ -141,7 +155,7 @@ def _environment() -> Environment:
         "linked": linked,
         "path": path,
     }
-    found.globals["asset"] = assets.url
+    found.globals |= {"asset": assets.url, "sections": SECTIONS}
     return found
 
 

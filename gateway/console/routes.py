@@ -4,11 +4,12 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from gateway.console import assets, entries, explorer, listing, overview, own
+from gateway.console import assets, book, entries, explorer, listing, overview, own
+from gateway.console.rendering import SECTIONS
 
-MODULES: Final = (assets, overview, listing, entries, explorer, own)
-SECTIONS: Final = frozenset(("", "models", "capsules", "explorer", "activity", "keys", "money", "operator"))
-"""Where paths of pages begin. Files are sent from memory, and are not among them."""
+MODULES: Final = (assets, book, overview, listing, entries, explorer, own)
+PAGES: Final = frozenset(path.removeprefix("/") for path, _ in SECTIONS.values())
+"""What paths of pages begin with."""
 
 router = APIRouter(include_in_schema=False)
 for _module in MODULES:
@@ -17,4 +18,4 @@ for _module in MODULES:
 
 def is_page(path: str) -> bool:
     """Whether a path is a page's, which costs a reading and a rendering."""
-    return path.removeprefix("/").partition("/")[0] in SECTIONS
+    return path.removeprefix("/").partition("/")[0] in PAGES

@@ -7,7 +7,7 @@ import shlex
 from typing import NamedTuple
 
 from gateway.catalog import exports
-from gateway.catalog.exports import Published
+from gateway.catalog.exports import Listing
 from gateway.console import rendering
 from ledger.core.values.documents import Json
 
@@ -60,7 +60,7 @@ class Snippet(NamedTuple):
     code: str
 
 
-def snippets(one: Published, base: str) -> list[Snippet]:
+def snippets(one: Listing, base: str) -> list[Snippet]:
     """Programs that call it at the gateway whose URL is `base`; none if no example of a body is known."""
     example = next(iter(exports.examples(one).items()), None)
     if example is None:

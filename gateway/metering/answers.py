@@ -9,7 +9,7 @@ from gateway import bounds
 from gateway.call.idempotency import BINARY, JSON, Headers, StoredResponse
 from gateway.errors import NodeFailed
 from gateway.metering import inference_v2, media, openai, usage
-from gateway.metering.ask import INFER, READ_ONLY, Ask
+from gateway.metering.ask import INFER, NO_OUTPUT_TOKENS, Ask
 from gateway.metering.openai import StreamAccumulator
 from gateway.metering.usage import Metered, Meters, NodeUnits, Usage
 from gateway.upstream.http import Reply
@@ -98,13 +98,13 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
         finer |= reported.finer()
     ours = delivered.ours
     claimed_in = reported.inputs if reported is not None else None
-    if claimed_in is None and reported is not None and ask.path in READ_ONLY:
+    if claimed_in is None and reported is not None and ask.path in NO_OUTPUT_TOKENS:
         claimed_in = usage.number(reported.total_tokens)
     claimed_out = reported.outputs if reported is not None else None
     if claimed_in is None:
         claimed_in = usage.estimate(len(ask.body))
     inputs = max(0, min(claimed_in, len(ask.body)))
-    if ask.path in READ_ONLY:
+    if ask.path in NO_OUTPUT_TOKENS:
         return _Tokens(inputs, 0, 0, claimed_in > len(ask.body), finer)
     unseen = 0
     if claimed_out is None:

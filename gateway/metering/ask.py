@@ -33,7 +33,7 @@ PROTOCOLS = {
     INFER: Protocol.tensors,
 }
 """The protocol of each route."""
-READ_ONLY = frozenset((EMBEDDINGS, RERANK, IMAGES, SPEECH))
+NO_OUTPUT_TOKENS = frozenset((EMBEDDINGS, RERANK, IMAGES, SPEECH))
 """Paths whose answers hold no generated text: of tokens, only those that are read are metered."""
 LIMITS = ("max_tokens", "max_completion_tokens")
 """The names of the output limit. An offer says which its node reads; the other one never reaches it."""
@@ -53,10 +53,11 @@ def _is_image(part: Any) -> bool:
 
 class Media(msgspec.Struct, frozen=True):
     """What a request for images or sound asks for, as far as the gateway counts it: the images, the characters that are
-    spoken, the recording that is transcribed. `answers` is the format of the answer, and `form` the body if it is one.
+    spoken, the recording that is transcribed. `form` is the body if it is one.
     """
 
-    answers: str
+    answer_format: str
+    """The format that is asked for: empty for that of the node."""
     images: int = 0
     characters: int = 0
     heard: Length = Length(0, is_exact=True)
@@ -164,11 +165,11 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if self.media is not None and self.media.form is not None:
             return self._form_for(self.media.form, served_as)
         named = {**self.fields, "model": msgspec.Raw(orjson.dumps(served_as))}
-        if self.path not in READ_ONLY:
+        if self.path not in NO_OUTPUT_TOKENS:
             for name in LIMITS:
                 named.pop(name, None)
             named[limit_name] = msgspec.Raw(b"%d" % limit)
-        if self.stream and not self.include_usage and self.path not in READ_ONLY:
+        if self.stream and not self.include_usage and self.path not in NO_OUTPUT_TOKENS:
             options = msgspec.json.decode(self.fields.get("stream_options", b"null")) or {}
             named["stream_options"] = msgspec.Raw(orjson.dumps({**options, "include_usage": True}))
         return msgspec.json.encode(named)  # joined by hand, 40,000 fields took the loop 0.16 s

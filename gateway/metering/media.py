@@ -115,8 +115,8 @@ def _read_form(body: bytes, content_type: str) -> Ask:
     if sound.kind_of(file) is None:
         known = ", ".join(sound.ENDINGS)
         raise Refusal(400, "invalid_request", f"the file is no recording: send one of {known}", param="file")
-    answers = form.text("response_format") or "json"
-    if answers not in TRANSCRIBED:
+    answer_format = form.text("response_format") or "json"
+    if answer_format not in TRANSCRIBED:
         known = ", ".join(TRANSCRIBED)
         raise Refusal(400, "invalid_request", f"response_format is one of {known}", param="response_format")
     for part in form.parts:
@@ -125,7 +125,7 @@ def _read_form(body: bytes, content_type: str) -> Ask:
             raise Refusal(400, "invalid_request", message, param=part.name)
     _check_whole((form.text("stream") or "").strip().lower() not in ("", "false", "0"))
     heard = sound.length(file)
-    return _transcription(model, body, Media(answers, heard=heard, form=form), len(body) - len(file))
+    return _transcription(model, body, Media(answer_format, heard=heard, form=form), len(body) - len(file))
 
 
 def _transcription(model: str, body: bytes, media: Media, other_bytes: int) -> Ask:
@@ -169,8 +169,8 @@ def asked_type(ask: Ask) -> str:
     if ask.media is None or ask.path == IMAGES:
         return JSON
     if ask.path == SPEECH:
-        return SPOKEN.get(ask.media.answers or "mp3", "application/octet-stream")
-    return TRANSCRIBED.get(ask.media.answers, JSON)
+        return SPOKEN.get(ask.media.answer_format or "mp3", "application/octet-stream")
+    return TRANSCRIBED.get(ask.media.answer_format, JSON)
 
 
 class _Usage(msgspec.Struct):
@@ -374,7 +374,7 @@ def _text_of(ask: Ask, body: bytes, noted: NodeUnits) -> tuple[str, _Claim, byte
         noted.get(Meter.output_token),
         noted.get(Meter.input_audio_token, 0),
     )
-    if TRANSCRIBED[ask.media.answers] != JSON:
+    if TRANSCRIBED[ask.media.answer_format] != JSON:
         try:
             return body.decode(), of_header, body
         except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ import orjson
 
 from gateway import bounds
 from gateway.errors import NodeFailed, Refusal
-from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, READ_ONLY, RERANK, Ask
+from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, NO_OUTPUT_TOKENS, RERANK, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import BodyHash, Digest
 from ledger.core.values.meters import Units, coarse
@@ -89,10 +89,10 @@ def read(path: str, body: bytes) -> Ask:
         path,
         wanted.model,
         body,
-        stream=bool(wanted.stream) and path not in READ_ONLY,
+        stream=bool(wanted.stream) and path not in NO_OUTPUT_TOKENS,
         include_usage=bool(options and options.include_usage),
         fields=found,
-        limit=0 if path in READ_ONLY else limit,
+        limit=0 if path in NO_OUTPUT_TOKENS else limit,
         choices=max(wanted.n or 1, wanted.best_of or 1),
     )
 

@@ -14,6 +14,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, address, cid_digest
 from ledger.core.values.meters import Units, rates
 from roles.audit import batches
+from roles.client.gateway import Json
 from roles.wallet.context import Context
 
 DAY_MS = 24 * 3_600_000
@@ -101,6 +102,12 @@ def bid_in_force(context: Context, subject: Digest, role: Role, party: Address) 
 
 
 def book(context: Context) -> list[BidInForce]:
+    """The gateway's book of this epoch, page by page."""
+    rows, page = list[Json](), "/v1/book"
+    while page:
+        shown = context.gateway.get(page)
+        rows += shown["bids"]
+        page = shown["links"]["next"]
     return [
         BidInForce(
             cid_digest(row["subject"])
@@ -112,5 +119,5 @@ def book(context: Context) -> list[BidInForce]:
             int(row["from_epoch"]),
             NEVER if row["until_epoch"] is None else int(row["until_epoch"]),
         )
-        for row in context.gateway.get("/v1/book")["bids"]
+        for row in rows
     ]

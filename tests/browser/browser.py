@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.console.node import run
+from tests.javascript import run
 
 HERE = Path(__file__).parent
 

@@ -39,7 +39,7 @@ def _word(where: str) -> str:
     return f"canary-{keccak256(b'canary', where.encode()).hex()[:20]}"
 
 
-def forms(word: str) -> Iterator[bytes]:
+def spellings(word: str) -> Iterator[bytes]:
     """A word as it may stand somewhere: as it is, as hex in the ways of logs and databases, inside of base64."""
     raw = word.encode()
     yield raw
@@ -52,7 +52,7 @@ def forms(word: str) -> Iterator[bytes]:
 
 def leaks(places: Mapping[str, bytes], words: Mapping[str, str]) -> list[str]:
     """Which words stand in which places."""
-    shapes = {where: [*forms(word)] for where, word in words.items()}
+    shapes = {where: [*spellings(word)] for where, word in words.items()}
     return [
         f"{place}: {where}"
         for place, content in places.items()

@@ -281,6 +281,20 @@ def test_a_book_of_no_epoch_is_refused(gateway: Running, epoch: str) -> None:
     assert "epoch" in answer.json()["error"]["message"]
 
 
+def test_a_book_is_read_page_by_page(gateway: Running) -> None:
+    whole = gateway.http.get("/v1/book").json()
+    assert (whole["total_count"], whole["links"]) == (len(whole["bids"]), {"next": None})
+    read, page = list[object](), "/v1/book?limit=1"
+    while page:
+        shown = gateway.http.get(page).json()
+        assert (shown["epoch"], shown["root"], len(shown["bids"])) == (whole["epoch"], whole["root"], 1)
+        read += shown["bids"]
+        page = shown["links"]["next"]
+    assert (read, len(read) > 1) == (whole["bids"], True)
+    for wrong in ("limit=0", "limit=1001", "offset=-1"):
+        assert gateway.http.get(f"/v1/book?{wrong}").status_code == 422
+
+
 def test_a_text_that_the_database_cannot_keep_is_refused(gateway: Running, consumer: Signer) -> None:
     by = {"Authorization": f"Bearer {gateway.key(consumer, rights=['manage'])}"}
     asked = (("POST", "/v1/keys"), ("PATCH", "/v1/keys/a"), ("PATCH", "/v1/keys/%00"), ("DELETE", "/v1/keys/%00"))

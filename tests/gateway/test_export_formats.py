@@ -19,7 +19,7 @@ from openrouter.components import Model as OpenRouterModel
 
 from gateway.api.schemas.bodies import Format
 from gateway.catalog import exports
-from gateway.catalog.exports import CHAT, TENSORS, Place, Published, export
+from gateway.catalog.exports import CHAT, TENSORS, Listing, Place, export
 from ledger.core.catalog import models
 from ledger.core.values.atoms import AIC
 from ledger.core.values.documents import digest
@@ -66,10 +66,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return models.model(document).document
 
 
-def published(document: dict[str, Any], name: str = "@acme/chat", **chosen: Any) -> Published:
+def published(document: dict[str, Any], name: str = "@acme/chat", **chosen: Any) -> Listing:
     protocols = frozenset(one["protocol"] for one in document.get("interfaces", [{"protocol": CHAT}]))
     known = {"prices": {Meter.call: 115}, "context_tokens": None, "ready": True, "currency": AIC, **chosen}
-    return Published(digest(document), name, OWNER, document, protocols, **known)
+    return Listing(digest(document), name, OWNER, document, protocols, **known)
 
 
 def texts(value: Any) -> list[str]:

@@ -18,6 +18,7 @@ from openai import BadRequestError, OpenAI
 from sqlalchemy import Engine
 from x402.http.clients.httpx import x402HttpxClient
 
+from gateway.call import health
 from gateway.call.probes import ask_of
 from gateway.catalog.catalog import ModelEntry
 from gateway.payment.receipt_log import ReceiptLog
@@ -32,10 +33,12 @@ from ledger.deployments import save
 from tests.attacks.strangers import others_served
 from tests.gateway.media_server import KEY, MS_A_CHARACTER, PNG, MediaServer, a_png, a_wav, wav_ms
 from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering
+from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import a_client, a_lane
-from tests.gateway.world import Running, World, a_deployment, code_of
+from tests.gateway.world import Running, World, a_deployment, a_signer, code_of
 from tests.roles.node.conftest import RunningNode
 
+CHAT = "/v1/chat/completions"
 IMAGES, SPEECH, TRANSCRIPTIONS = "/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions"
 PROTOCOLS: dict[str, str] = {"paint": "openai.images/1", "voice": "openai.speech/1", "ear": "openai.transcriptions/1"}
 TASKS = {"paint": "text-to-image", "voice": "text-to-speech", "ear": "automatic-speech-recognition"}
@@ -93,11 +96,11 @@ def behaved(world: World, node: Node) -> Running:
 def key(world: World, consumer: Signer) -> Callable[[Running], str]:
     """Gives a consumer with money a key at a gateway."""
 
-    def made(gateway: Running) -> str:
+    def make_key(gateway: Running) -> str:
         world.deposit(consumer.address, 10**9)
         return gateway.key(consumer)
 
-    return made
+    return make_key
 
 
 def newest(world: World, consumer: Signer) -> Receipt:
@@ -225,6 +228,30 @@ def test_a_probe_asks_for_the_least_of_each(studio: Running) -> None:
         assert isinstance(entry, ModelEntry)
         paths[name] = ask_of(entry).path
     assert paths == {"paint": IMAGES, "voice": SPEECH, "ear": TRANSCRIPTIONS}
+
+
+def test_images_and_sound_are_probed_only_while_their_circuit_is_open(
+    world: World, consumer: Signer, key: Callable[[Running], str], node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else anybody whose calls fail has providers pay for images. A probe of the chat model comes after its turn."""
+    monkeypatch.setattr(health, "PROBE_MS", 500)
+    publish(world, node.url)
+    world.a_model_at(node.url)
+    gateway, others = world.gateway(attempts=1), a_signer("another who asks for images")
+    world.deposit(others.address, 10**9)
+    keys = key(gateway), gateway.key(others)
+    node.behaviour = answering({"error": {"message": "no"}}, 500)
+    assert post(gateway, keys[0], IMAGES, model="@acme/paint", prompt="x").status_code == 502
+    assert gateway.chat(keys[0]).status_code == 502
+    eventually(lambda: [asked.path for asked in node.asked] == [IMAGES, CHAT, CHAT])
+    node.stop()
+    for shown in keys:
+        assert post(gateway, shown, IMAGES, model="@acme/paint", prompt="x").status_code == 502
+    again = Node(port=node.port).start()
+    try:
+        eventually(lambda: IMAGES in [asked.path for asked in again.asked])
+    finally:
+        again.stop()
 
 
 # Who pays
@@ -452,15 +479,15 @@ def test_no_consumer_makes_an_honest_node_one_that_claims_too_much(
 ) -> None:
     """Silence packs better than a byte a millisecond; and what is too many images is cut off, and earns nothing."""
     shown, image = key(behaved), base64.b64encode(a_png(1)).decode()
-    healths = [one.health for entry in behaved.gateway.catalog.models() for one in entry.candidates]
+    records = [one.health for entry in behaved.gateway.catalog.models() for one in entry.candidates]
     node.behaviour = answering({"text": "", "duration": 600})
     assert send(behaved, shown, b"fLaC" + bytes(100_000)).status_code == 200
     node.behaviour = answering({"created": 1, "data": [{"b64_json": image}] * 9})
     assert post(behaved, shown, IMAGES, model="@acme/paint", prompt="x", n=2).status_code == 200
-    assert {health.quality_ppm for health in healths} == {10**6}
+    assert {record.quality_ppm for record in records} == {10**6}
     node.behaviour = answering({"text": "hi", "duration": 600})
     assert send(behaved, shown).status_code == 200
-    assert min(health.quality_ppm for health in healths) < 10**6, "of a WAV file everybody knows the length"
+    assert min(record.quality_ppm for record in records) < 10**6, "of a WAV file everybody knows the length"
 
 
 def test_tokens_of_a_recording_are_bounded_by_its_length_and_by_its_text(
@@ -575,6 +602,24 @@ def test_a_stream_of_sound_that_is_cut_looks_cut_and_is_paid_by_no_character(
     assert (again.status_code, code_of(again.json())) == (502, "node_cut"), "and not half of it as if it were whole"
     assert again.headers["tollway-receipt"] == to_hex(receipt.call_id)
     assert len(node.asked) == 1
+
+
+def test_who_reads_too_slowly_pays_for_what_it_has_and_its_node_is_not_blamed(
+    world: World, consumer: Signer, key: Callable[[Running], str], node: Node
+) -> None:
+    publish(world, node.url)
+    gateway = world.gateway(attempts=1, idle_stream_seconds=0.5, call_seconds=2).send_no_probes()
+    records = [one.health for entry in gateway.gateway.catalog.models() for one in entry.candidates]
+    node.behaviour = streaming_sound(*[bytes(MIB)] * 19)
+    asked = {**SPOKEN, "stream_format": "audio"}
+    headers = {"Authorization": f"Bearer {key(gateway)}"}
+    with gateway.http.stream("POST", SPEECH, json=asked, headers=headers) as answer:
+        eventually(lambda: node.aborted)  # it is not read until the time of the call is used up
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+    receipt = newest(world, consumer)
+    assert (receipt.end, receipt.units.input_character) == (EndReason.client_abort, 13)
+    assert {(record.quality_ppm, record.errors) for record in records} == {(10**6, 0)}
 
 
 def test_a_stream_of_more_sound_than_an_answer_may_have_ends_there_and_is_paid(

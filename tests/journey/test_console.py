@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.console.routes import SECTIONS
+from gateway.console.routes import PAGES
 from roles.cli.output import wait_until
 from roles.local.folder import free_port
 from tests.browser.browser import HERE, Browser
 from tests.browser.browser import browser as browser
-from tests.gateway.console.node import NODE
+from tests.javascript import NODE
 from tests.journey.conftest import ROOT, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -115,6 +115,6 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
 
 def test_every_page_keeps_what_pages_promise(on_chain: Settled, settled: Person, browser: Browser) -> None:
     key = settled.asks("consumer", "key", "--manage", "--wallet", "alice")["key"]
-    visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(SECTIONS), refused=["/v1/alarms"])
-    assert {path.split("/")[1].split("?")[0] for path in visited} == SECTIONS
+    visited = browser.visits("every_page", on_chain.gateway, key=key, sections=sorted(PAGES), refused=["/v1/alarms"])
+    assert {path.split("/")[1].split("?")[0] for path in visited} == PAGES
     assert any(path.startswith("/explorer/receipts/") for path in visited)

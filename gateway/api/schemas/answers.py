@@ -548,11 +548,13 @@ class BookRow(Answer):
 
 
 class BidBook(Answer):
-    """The bids in force in an epoch, and their root."""
+    """A page of the bids in force in an epoch, by subject, role and party, and the root of all of them."""
 
     epoch: int
     root: Hex32
     bids: list[BookRow]
+    total_count: int
+    links: Links
 
 
 # Batches and proofs.

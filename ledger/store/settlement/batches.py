@@ -156,7 +156,7 @@ def earned(session: Session, lane: Lane, number: int) -> dict[tuple[Address, Rol
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class BatchSums:
     """What public batches have together: how many they are, their calls, and the atoms that those were charged."""
 
     batches: int
@@ -164,12 +164,12 @@ class Published:
     total: int
 
 
-def published_since(session: Session, lane: Lane, closed_at: int) -> Published:
+def published_since(session: Session, lane: Lane, closed_at: int) -> BatchSums:
     """The sums of the public batches closed at a time (seconds of the chain's clock) or later."""
     count, total = session.exec(select(func.count(), func.sum(BatchRow.total)).where(*_public(lane, closed_at))).one()
     held = select(func.sum(BatchRangeRow.count)).join(BatchRow, _same_batch(BatchRangeRow))
     calls = session.exec(held.where(*_public(lane, closed_at))).one()
-    return Published(count, int(calls or 0), int(total or 0))
+    return BatchSums(count, int(calls or 0), int(total or 0))
 
 
 def paid_since(session: Session, lane: Lane, closed_at: int, limit: int) -> dict[tuple[Address, Role], int]:

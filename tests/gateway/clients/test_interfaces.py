@@ -20,6 +20,7 @@ from roles.node.tunnel import Identity, Tunnel
 from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.workflows import Loom, pinned
 from tests.gateway.world import DOMAIN, MAKER, PROVIDER, a_model
+from tests.javascript import NODE
 from tests.roles.node.conftest import MODELS, ROOT, RunningNode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -27,7 +28,6 @@ HERE = Path(__file__).parent
 PYTHON = Path(os.environ.get("CLIENTS_PYTHON") or ROOT / ".venv" / "clients" / "bin" / "python")
 KSERVE = Path(os.environ.get("KSERVE_PYTHON") or ROOT / ".venv" / "kserve" / "bin" / "python")
 """KServe wants older packages than the other clients do."""
-NODE = ROOT / ".venv" / "bin" / "node"
 PROGRAMS = ("openai_texts.py", "openai_texts.cjs", "cohere_rerank.py", "triton_tensors.py")
 KSERVES = "kserve_tensors.py"
 NAMES = ("dialog", "kb", "emotion")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.nodes import Asked, Node, Wire, answering, streaming
 from tests.gateway.test_x402 import MINED, PRICE, chain
 from tests.gateway.world import CHAIN, TOKEN, World
+from tests.javascript import NODE
 
 __all__ = ["chain"]
 HERE = Path(__file__).parent / "paying"
-NODE = Path(sys.prefix) / "bin" / "node"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (HERE / "node_modules").exists(), reason="no clients there: make test-slow installs them"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.console.node import BUNDLE, NODE, ROOT
+from tests.javascript import BUNDLE, NODE, ROOT
 
 SOURCES = ROOT / "gateway" / "console" / "js"
 

@@ -17,7 +17,7 @@ from ledger.core.receipts.receipt import Receipt, receipt_digest
 from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Domain, Signer
-from tests.gateway.console.node import BUNDLE, run
+from tests.javascript import BUNDLE, run
 from tests.ledger.chain.conftest import a_chain, a_stage
 from tests.ledger.chain.play import Play
 
@@ -184,3 +184,18 @@ def test_without_an_endpoint_the_chain_is_neither_a_tick_nor_a_cross(shown: Show
     waiting = {**shown.case(shown.receipts[0]), "batch": None, "file": None}
     [checks] = run(PROGRAM, BUNDLE, told={"cases": [waiting]})
     assert [(check["name"], check["ok"]) for check in checks] == [("Signature", True), ("Price", True), ("Place", None)]
+
+
+def test_a_revoked_key_signed_what_ended_while_it_counted(shown: Shown) -> None:
+    """The last test of this chain: its gateway's key does not come back."""
+    play, stage, chain = shown.play, shown.play.stage, shown.play.chain
+    revoke = chain.calls.to("Keys", "revokeGateway", stage.lane, stage.operator.address)
+    chain.transact(stage.key(stage.operator), revoke)
+    stage.wait(30 * 86_400)
+    [late] = play.receipts(1)
+    play.post(play.book.honest([late]))
+    posted = {"batch": {"number": 3, "chain_id": 3}, "file": to_hex(play.book.bodies[-1])}
+    early, checked = shown.checked(shown.case(shown.receipts[2]), shown.case(late, **posted))
+    assert crosses(early) == []
+    assert crosses(checked) == ["Key"]
+    assert checked[-1]["says"] == "The key was revoked before it signed this."

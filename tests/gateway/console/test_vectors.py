@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.gateway.console.node import BUNDLE, ROOT, run
+from tests.javascript import BUNDLE, ROOT, run
 
 PROGRAM = Path(__file__).with_name("vectors.mjs")
 VECTORS = ROOT / "tests" / "vectors"

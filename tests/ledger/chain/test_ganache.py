@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from tests.conftest import free_port, stop, wait_until_open
+from tests.javascript import NODE
 from tests.ledger.chain import test_life as life
 from tests.ledger.chain.conftest import FUNDS, FUNDS_KEY
 
@@ -29,7 +29,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
     port, people = free_port(), (FUNDS, life.OPERATOR, life.CONSUMER, life.PAYEE)
     secrets = (FUNDS_KEY, *(bytes(31) + bytes((n,)) for n in (1, 2, 3)))
     command = [
-        str(Path(sys.prefix) / "bin" / "node"),
+        str(NODE),
         str(GANACHE),
         "--server.port",
         str(port),

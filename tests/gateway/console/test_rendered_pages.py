@@ -36,6 +36,7 @@ from tests.gateway.test_private_grid import LANE, work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_model, a_signer
+from tests.javascript import NODE
 
 OWN = ("/activity", "/keys", "/money", "/operator")
 PAGES = ("/", "/models", "/models?all=true", "/models/@acme/chat", "/capsules", "/explorer", *OWN)
@@ -506,9 +507,7 @@ console.log(JSON.stringify({{
   csv: csv(rows),
 }}));
 """
-    ran = subprocess.run(
-        [Path(sys.executable).parent / "node", "--input-type=module", "-e", script], capture_output=True, check=True
-    )
+    ran = subprocess.run([NODE, "--input-type=module", "-e", script], capture_output=True, check=True)
     assert json.loads(ran.stdout) == {
         "amounts": [amount(atoms, AIC) for atoms in (0, 1, 12_500_000_000, 2**63 - 1)],
         "atoms": ["1000000000", "1", "1500000000", None, None, None, None],

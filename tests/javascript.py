@@ -1,13 +1,14 @@
-"""Programs of the project's Node, over the bundle that the gateway serves. Alone, because every test here runs some."""
+"""Programs of the project's Node, which stands beside Python. Alone, because tests of many rooms run some."""
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
-NODE = Path(sys.prefix) / "bin" / "node"
+from tests.conftest import TOOLS
+
+ROOT = Path(__file__).parents[1]
+NODE = TOOLS / "node"
 BUNDLE = ROOT / "gateway" / "console" / "static" / "receipt-verifier.js"
 
 

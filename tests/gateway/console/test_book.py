@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.api import help
+from gateway.console import book
 from ledger.core.values.errors import Rejected
 from tests.gateway.world import World
 
@@ -63,7 +63,7 @@ def test_no_path_leads_out_of_the_book(url: str, path: str) -> None:
 def test_where_no_book_was_built_the_answer_says_how_to_build_it(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(help, "BUILT", tmp_path / "none")
+    monkeypatch.setattr(book, "BUILT", tmp_path / "none")
     url = world.gateway().url
     for path in ("/help/", "/help/index.html"):
         answer = httpx.get(url + path)
@@ -75,7 +75,7 @@ def test_a_folder_that_is_no_book_stops_the_gateway_before_it_serves(
     tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Rejected, match="make docs"):
-        help.read(tmp_path)
-    monkeypatch.setattr(help, "MOST_FILES", 2)
+        book.read(tmp_path)
+    monkeypatch.setattr(book, "MOST_FILES", 2)
     with pytest.raises(Rejected, match="no book"):
-        help.read(built)
+        book.read(built)

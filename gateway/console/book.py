@@ -2,15 +2,13 @@
 request reads a disk or waits for a thread, and no path leads out of the folder.
 """
 
-import hashlib
 import mimetypes
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from gateway.console.assets import Asset
 from gateway.errors import Refusal
 from ledger.core.values.errors import Rejected
 
@@ -31,16 +29,7 @@ HEADERS = {
 router = APIRouter(include_in_schema=False)
 
 
-@dataclass(frozen=True, slots=True)
-class BookFile:
-    """A file of the book: its bytes, their media type, and the tag by which a browser asks again."""
-
-    body: bytes
-    kind: str
-    tag: str
-
-
-Book = dict[str, BookFile]
+Book = dict[str, Asset]
 """The files of the book by their path in it. Empty: it is not built."""
 
 
@@ -57,8 +46,8 @@ def read(folder: Path | None) -> Book:
         if file.is_file() and not file.is_symlink():
             body = file.read_bytes()
             size += len(body)
-            kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-            book[file.relative_to(root).as_posix()] = BookFile(body, kind, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+            media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+            book[file.relative_to(root).as_posix()] = Asset(body, media_type)
         if len(book) > MOST_FILES or size > MOST_BYTES:
             raise Rejected(f"{root} is no book: more than {MOST_FILES} files or {MOST_BYTES} bytes are in it")
     return book
@@ -80,18 +69,8 @@ async def page(request: Request, path: str) -> Response:
             "no_book",
             "the book is not built here: make docs builds it into build/book, for the gateway's next start",
         )
-    name = path or FIRST
-    found = book.get(name)
-    if found is None:
-        found, status = book.get(ABSENT), 404
-        if found is None:
-            raise Refusal(404, "no_such_page", "the book has no such page: begin at /help/")
-        return _answer(found, status)
-    if request.headers.get("if-none-match") == found.tag:
-        return Response(status_code=304, headers={**HEADERS, "etag": found.tag})
-    return _answer(found, 200)
-
-
-def _answer(file: BookFile, status: int) -> Response:
-    headers: dict[str, Any] = {**HEADERS, "etag": file.tag}
-    return Response(file.body, status, headers, media_type=file.kind)
+    if (found := book.get(path or FIRST)) is not None:
+        return found.answer(request, HEADERS)
+    if (absent := book.get(ABSENT)) is not None:
+        return Response(absent.body, 404, HEADERS, media_type=absent.media_type)
+    raise Refusal(404, "no_such_page", "the book has no such page: begin at /help/")
