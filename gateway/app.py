@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway import bounds
-from gateway.agents import listings
+from gateway.agents import listings, protocols
 from gateway.agents import requests as agent_requests
 from gateway.agents.protocols import Protocols
 from gateway.api import (
@@ -200,11 +200,13 @@ def api_routes(running: Running) -> FastAPI:
     app.state.payees, app.state.live = Payees(), Live()
     modules = (
         accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings,
+        protocols,
     )  # fmt: skip
     for module in modules:
         app.include_router(module.router)
     app.include_router(console.router)
-    openapi.describe(app, [route for module in modules for route in module.router.routes], paid_routes.WAYS)
+    shown = [route for module in modules for route in module.router.routes]
+    openapi.describe(app, shown, paid_routes.WAYS | protocols.WAYS)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -54,7 +54,7 @@ EXAMPLES: Mapping[tuple[str, str], Any] = {
     ("get", "/v1/models"): None,
     ("get", "/v1/lane"): None,
     ("get", "/v1/book"): None,
-    ("get", "/v1/batches"): None,
+    ("get", "/v1/settlement/batches"): None,
     ("get", "/health"): None,
     ("get", "/v2/health/ready"): None,
     ("get", "/llms.txt"): None,

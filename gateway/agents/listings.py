@@ -15,6 +15,7 @@ from fastapi.responses import PlainTextResponse
 
 from gateway.api import models, paid_routes
 from gateway.api.dependencies import Here, Seen
+from gateway.api.schemas import agents as schemas
 from gateway.api.schemas import openapi
 from gateway.api.schemas.bodies import MAX_INT
 from gateway.catalog import exports
@@ -25,20 +26,20 @@ from gateway.errors import Refusal
 from gateway.workflow import plan as planning
 from ledger.core.values.errors import Rejected
 
-router = APIRouter(tags=["agents"])
+router = APIRouter(tags=["agents"], route_class=openapi.Typed)
 MOST_PRICED = 100
 Offset = Annotated[int, Query(ge=0, le=MAX_INT, description="entries to leave out at the beginning")]
 Limit = Annotated[int, Query(ge=1, le=MOST_PRICED, description="the most entries of an answer")]
 
 
-@router.get("/.well-known/agent-card.json")
+@router.get("/.well-known/agent-card.json", response_model=schemas.AgentCard)
 async def agent_card(request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """A2A's card of this gateway: its models and workflows are its skills."""
     place = gateway.place(request.headers.get("host", ""), catalog.realm)
     return dict(exports.gateway_card([one for one in _listed(gateway, catalog) if exports.has_route(one)], place))
 
 
-@router.get("/.well-known/x402")
+@router.get("/.well-known/x402", response_model=schemas.X402Routes)
 async def x402_routes(request: Request, gateway: Here, catalog: Seen) -> dict[str, Any]:
     """The routes that take x402, and where the list of what can be paid for is."""
     url = gateway.place(request.headers.get("host", "")).url
@@ -47,7 +48,7 @@ async def x402_routes(request: Request, gateway: Here, catalog: Seen) -> dict[st
     return {"version": 1, "resources": resources, "discovery": f"{url}/discovery/resources", "mcp": f"{url}/mcp"}
 
 
-@router.get("/discovery/resources")
+@router.get("/discovery/resources", response_model=schemas.X402Resources)
 async def x402_resources(  # noqa: PLR0913
     request: Request,
     gateway: Here,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.api.schemas.agents import MESSAGE_ID
 from gateway.errors import Refusal
 
 STATUS, REQUIRED, PAYLOAD = "x402.payment.status", "x402.payment.required", "x402.payment.payload"
@@ -17,7 +18,6 @@ FACTS: Final = "tollway"
 """Where a message's metadata has what its call cost."""
 EXACT: Final = 2**53
 """Data in A2A has doubles only: a whole one below this was sent as a whole number."""
-MESSAGE_ID: Final = 255
 
 SEND, STREAM = "SendMessage", "SendStreamingMessage"
 INVALID_REQUEST, NO_METHOD, INVALID_PARAMS, INTERNAL = -32600, -32601, -32602, -32603

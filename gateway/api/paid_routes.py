@@ -205,7 +205,8 @@ async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, b
     path = quote(path, safe="@/")
     body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
     by_permit = await permits.is_offered(scope.gateway, entry.name, ask.model)
-    return ways.required(scope.gateway, path, headers, ways.Asked(route.price, by_permit), body)
+    asked = ways.Asked(route.price, by_permit, body, media.asked_type(ask))
+    return ways.required(scope.gateway, path, headers, asked)
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
@@ -432,7 +433,8 @@ TENSORS: Responses = {
 }
 
 
-async def _starting() -> None:
+async def starting() -> None:
+    """What a route that FastAPI does not answer says until the gateway runs."""
     raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
 
 
@@ -473,7 +475,7 @@ def _show(path: str, name: str, description: str, required: dict[str, Any], opti
         extra["parameters"] = [NAME]
     router.add_api_route(
         path,
-        _starting,
+        starting,
         methods=["POST"],
         name=name,
         description=description,

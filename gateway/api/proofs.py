@@ -35,7 +35,7 @@ Find = Callable[[Session, Batch, Address], Proof | None]
 Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 
 
-@router.get("/batches", response_model=answers.Batches)
+@router.get("/settlement/batches", response_model=answers.Batches)
 async def list_batches(
     gateway: Here,
     before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
@@ -50,7 +50,7 @@ async def list_batches(
     return {"object": "list", "data": rows, "has_more": more, "before": found[-1].number if more else None}
 
 
-@router.get("/batches/{number}", response_model=answers.ShownBatch)
+@router.get("/settlement/batches/{number}", response_model=answers.ShownBatch)
 async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
     """One batch: its header and the receipts it covers. What it pays to whom is in its file."""
 
@@ -64,7 +64,9 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
     return await gateway.aside(read)
 
 
-@router.get("/batches/{number}/file", response_class=Response, responses=of_types("application/octet-stream"))
+@router.get(
+    "/settlement/batches/{number}/file", response_class=Response, responses=of_types("application/octet-stream")
+)
 async def batch_file(number: Number, gateway: Here) -> Response:
     """A batch's public file, from which anybody can recompute the batch. Its sha256 is the header's data_ref. It is
     there once the batch is on its way to the chain.
@@ -102,7 +104,8 @@ async def receipt(receipt: Annotated[str, Path(alias="receipt_id", max_length=20
             raise missing
         proof = proofs.receipt(session, batch, found.receipt)
         if proof is None:
-            message = f"batch {batch.number} was closed before proofs were kept: read /v1/batches/{batch.number}/file"
+            file = f"/v1/settlement/batches/{batch.number}/file"
+            message = f"batch {batch.number} was closed before proofs were kept: read {file}"
             raise Refusal(404, "no_proof", message)
         return {
             "batch": _batch_fields(batch) | {"ranges": [_range_fields(one) for one in proof.ranges]},
@@ -278,7 +281,7 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "epoch": batch.epoch,
         "header_id": to_hex(batch.header.id),
         "header": hexed(asdict(batch.header)) | {"heights": batch.header.heights._asdict()},
-        "file": f"/v1/batches/{batch.number}/file",
+        "file": f"/v1/settlement/batches/{batch.number}/file",
         "built_at": batch.built_at,
         "posted_at": batch.posted_at,
         "until": batch.until,

@@ -161,8 +161,16 @@ def content_type(ask: Ask, reply: Reply) -> bytes:
         said = reply.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if _AUDIO.fullmatch(said):
             return said
-        return SPOKEN.get(ask.media.answer_format or "mp3", "application/octet-stream").encode()
-    return TRANSCRIBED.get(ask.media.answer_format, JSON).encode()
+    return asked_type(ask).encode()
+
+
+def asked_type(ask: Ask) -> str:
+    """What the answer to a request is to be, as its route and its `response_format` say it. Images come in JSON."""
+    if ask.media is None or ask.path == IMAGES:
+        return JSON
+    if ask.path == SPEECH:
+        return SPOKEN.get(ask.media.answer_format or "mp3", "application/octet-stream")
+    return TRANSCRIBED.get(ask.media.answer_format, JSON)
 
 
 class _Usage(msgspec.Struct):

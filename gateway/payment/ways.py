@@ -16,17 +16,18 @@ from ledger.core.values.ids import Digest
 
 
 class Asked(NamedTuple):
-    """The most that a request may cost, in atoms, and whether it can be paid by a permit (x402's `upto`)."""
+    """The most that a request may cost, in atoms; whether it can be paid by a permit (x402's `upto`); a body by which
+    its route can be called; and the media type of what that answers.
+    """
 
     price: int
     by_permit: bool
+    body: Mapping[str, Any]
+    media_type: str
 
 
-def required(
-    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], asked: Asked, body: Mapping[str, Any]
-) -> Refusal:
-    """The 402 of a request without credentials. It says every way to pay, and shows a `body` by which its route can be
-    called.
+def required(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], asked: Asked) -> Refusal:
+    """The 402 of a request without credentials. It says every way to pay.
 
     A new account's first payment must be at least the lane's minimum, so no less is asked for. A permit is no deposit.
     """
@@ -40,7 +41,7 @@ def required(
     accepts = [x402.exact(gateway, amount)]
     if asked.by_permit:
         accepts.append(x402.upto(gateway, asked.price))
-    price = x402.requirements(url, accepts, body, why)
+    price = x402.requirements(url, accepts, asked.body, why, asked.media_type)
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **price})
     refused.headers.append((x402.REQUIRED, base64.b64encode(orjson.dumps(price))))
     refused.headers.append(mpp.challenge(gateway, url, amount))

@@ -98,15 +98,19 @@ def _way(gateway: Gateway, scheme: str, amount: int, payee: Address, extra: Mapp
     }
 
 
-def requirements(url: str, accepts: Sequence[Mapping[str, Any]], body: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """What a stock client pays by, for the resource at `url`, which `body` calls: in one of the ways it `accepts`."""
+def requirements(
+    url: str, accepts: Sequence[Mapping[str, Any]], body: Mapping[str, Any], why: str, media_type: str
+) -> dict[str, Any]:
+    """What a stock client pays by, for the resource at `url`, which `body` calls and which answers in `media_type`: in
+    one of the ways it `accepts`.
+    """
     return {
         "x402Version": 2,
         "error": why,
         "resource": {
             "url": url,
             "description": authorizations.DESCRIPTION,
-            "mimeType": "application/json",
+            "mimeType": media_type,
             "serviceName": "Tollway",
             "tags": ["ai", "inference", "openai"],
         },

@@ -116,7 +116,7 @@ def read(context: Context, number: int) -> BatchFile:
     from ledger.core.settlement import batch_file  # numba, which only recomputing needs
 
     with context.working(f"reading batch {number}"):
-        return batch_file.read(context.gateway.file(f"/v1/batches/{number}/file"))
+        return batch_file.read(context.gateway.file(f"/v1/settlement/batches/{number}/file"))
 
 
 def numbers(context: Context) -> list[int]:
@@ -134,7 +134,7 @@ def every(context: Context) -> Iterator[Json]:
     """Every batch of the lane, newest first, page by page."""
     before: int | None = None
     while before is None or before > 0:
-        page = context.gateway.get("/v1/batches", before=before, limit=PAGE)
+        page = context.gateway.get("/v1/settlement/batches", before=before, limit=PAGE)
         yield from page["data"]
         following = int(page["before"]) if page.get("has_more") else 0
         before = following if before is None or following < before else 0  # a gateway may say anything
@@ -150,4 +150,4 @@ def on_chain(context: Context, number: int) -> str:
 
 def onchain_id_of(context: Context, number: int) -> int:
     """A batch's id in Settlement; 0 while it has none. It differs from `number` once a batch was void."""
-    return int(context.gateway.get(f"/v1/batches/{number}").get("chain_id") or 0)
+    return int(context.gateway.get(f"/v1/settlement/batches/{number}").get("chain_id") or 0)

@@ -81,7 +81,7 @@ def _copy(context: Context, folder: Path, number: int, name: str, last: int) -> 
         if path.exists() and _header_id(path.read_bytes()) == header:
             return Mirrored(number, path.name, path.stat().st_size, fresh=False)
         try:
-            body = context.gateway.file(f"/v1/batches/{number}/file")
+            body = context.gateway.file(f"/v1/settlement/batches/{number}/file")
         except Rejected as refused:
             return Mirrored(number, path.name, 0, fresh=False, difference=refused.message)
         if _header_id(body) != header:

@@ -70,7 +70,9 @@ def watch(
     watched = Watched(receipt or [])
     while True:
         try:
-            watched.look(book=book, budget=budget)
+            found = watched.look(book=book, budget=budget)
+            if once and not found:
+                output.show({"batches": 0, "said": "no batch is pending, and no receipt proves one false"})
         except TollwayError as error:  # the chain is unreachable, or was reorganised during the look
             if once:
                 raise
@@ -92,12 +94,13 @@ class Watched:
         self._chain, self._lane = transactions.chain(here()), here().lane_id
         self._held = read_files(receipts, self._lane, here().domain)
 
-    def look(self, *, book: bool, budget: int) -> None:
-        """Inspect every pending batch once, and send what has to be sent."""
+    def look(self, *, book: bool, budget: int) -> int:
+        """Inspect every pending batch once, and send what has to be sent. Returns how many findings there were."""
         from roles.audit.watch import Auditor, Evidence, inspect
 
         evidence, auditor = Evidence(self.file, self.document, self._held), Auditor(here().account, budget)
-        for finding in inspect(self._chain, self._lane, evidence, auditor, book=book):
+        findings = inspect(self._chain, self._lane, evidence, auditor, book=book)
+        for finding in findings:
             facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
             if finding.call is not None:
                 try:
@@ -105,6 +108,7 @@ class Watched:
                 except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                     facts["refused"] = error.message
             output.show(facts if finding.batch else {name: facts[name] for name in facts if name != "batch"})
+        return len(findings)
 
     def document(self, model: Digest) -> Document | None:
         """A model's document."""

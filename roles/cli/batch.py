@@ -29,7 +29,8 @@ def list_() -> None:
 @app.command("show")
 def show(number: Number) -> None:
     """Show one batch: its header, and its status on chain."""
-    output.show({**here().gateway.get(f"/v1/batches/{number}"), "on_chain": batches.on_chain(here(), number)})
+    shown = here().gateway.get(f"/v1/settlement/batches/{number}")
+    output.show({**shown, "on_chain": batches.on_chain(here(), number)})
 
 
 @app.command("file")
@@ -38,7 +39,7 @@ def file(number: Number, to: Annotated[Path, Option("--to", help="File to write.
     from ledger.core.settlement.batch_file import read as parse
 
     to.parent.stat()  # says which folder is missing, before anything is downloaded
-    body = here().gateway.file(f"/v1/batches/{number}/file")
+    body = here().gateway.file(f"/v1/settlement/batches/{number}/file")
     to.write_bytes(body)
     output.show({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
 

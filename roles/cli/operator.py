@@ -75,8 +75,9 @@ def deploy(
     token = to_hex(address(token)) if token else None
     signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token, payee)
     with output.working("deploying"), transactions.outbox(here(), signer) as stored:
-        deployed = deployment.deploy(here().rpc_url, signer, parameters, outbox=stored)
-    output.show({"written": str(deployments.path(deployed.chain_id)), **asdict(deployed)})
+        folder = transactions.deployments_folder(here())
+        deployed = deployment.deploy(here().rpc_url, signer, parameters, folder, outbox=stored)
+    output.show({"written": str(deployments.path(deployed.chain_id, folder)), **asdict(deployed)})
 
 
 @app.command("open-lane")

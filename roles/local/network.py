@@ -75,7 +75,6 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
     rpc = rpc_url(folder)
     token = put_token(rpc, treasury, USDC_CONTRACT) if folder.note("token") == Token.usdc else None
     deployment = deploy(rpc, treasury, Parameters(EPOCH_SECONDS, token), deployment_file(folder).parent)
-    deployments.save(deployment)
     known = Network(f"http://{LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder)))
     home.write_private(home.home() / "network.json", json.dumps(asdict(known)))
     return deployment

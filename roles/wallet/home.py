@@ -32,6 +32,11 @@ def keystores() -> Path:
     return home() / "keystores"
 
 
+def deployments() -> Path:
+    """Where deployments are that were written into no checkout."""
+    return home() / "deployments"
+
+
 def network() -> Network | None:
     """The network of this home's last `tollway up`, if any."""
     try:

@@ -126,12 +126,27 @@ def chain(context: Context) -> Chain:
 
 
 def deployment(context: Context) -> dict[str, Any]:
-    """The deployment: `TOLLWAY_DEPLOYMENT`, this checkout's file for the chain, or what the gateway says."""
+    """The deployment: `TOLLWAY_DEPLOYMENT`, the chain's file in the checkout or the home, or what the gateway says."""
     known = home.network()
     ours = known.deployment if known and known.rpc == context.rpc_url else None
-    named = os.environ.get("TOLLWAY_DEPLOYMENT") or ours
-    file = Path(named) if named else deployments.path(chain_id(context))
-    return dict(json.loads(file.read_text()) if named or file.exists() else context.lane["deployment"])
+    if named := os.environ.get("TOLLWAY_DEPLOYMENT") or ours:
+        return dict(json.loads(Path(named).read_text()))
+    chain = chain_id(context)
+    files = (deployments.path(chain, folder) for folder in (deployments.FOLDER, home.deployments()))
+    found = next((file for file in files if file.exists()), None)
+    return dict(json.loads(found.read_text()) if found else context.lane["deployment"])
+
+
+def deployments_folder(context: Context) -> Path:
+    """Where a deployment is written: where this home's network has its own, if that is the chain; else into the
+    checkout, or into the home if somebody else's checkout may only be read.
+    """
+    known = home.network()
+    if known and known.rpc == context.rpc_url:
+        return Path(known.deployment).parent
+    checkout = deployments.FOLDER
+    writable = os.access(checkout if checkout.exists() else checkout.parent, os.W_OK)
+    return checkout if writable else home.deployments()
 
 
 def currency(context: Context) -> Currency:

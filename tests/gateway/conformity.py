@@ -22,7 +22,8 @@ def check(response: httpx.Response) -> None:
     found = _operation(response.request.method.lower(), response.request.url.path)
     if found is None or not response.headers.get("content-type", "").startswith(JSON):
         return
-    response.read()
+    if not response.read():
+        return
     path, method = found
     validator = _validator(path, method, response.status_code)
     wrong = [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(response.json())]

@@ -27,7 +27,7 @@ BROKEN = {
     "/v1/audio/speech",
     "/v1/audio/transcriptions",
     "/v1/balance",
-    "/v1/batches",
+    "/v1/settlement/batches",
     "/v1/book",
     "/v1/chat/completions",
     "/v1/completions",

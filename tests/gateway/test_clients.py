@@ -59,6 +59,8 @@ def test_the_stock_client_raises_what_it_knows(gateway: Running, node: Node, pai
         openai.OpenAI(base_url=gateway.url + "/v1", api_key="tw_no").chat.completions.create(
             model="@acme/chat", messages=MESSAGES
         )
+    with pytest.raises(openai.NotFoundError):
+        client.batches.list()  # jobs of OpenAI's, which are none of the batches that settle
     node.behaviour = streaming(40, None, die_after=5)
     with pytest.raises(openai.APIError, match="closed the connection"):
         list(client.chat.completions.create(model="@acme/chat", messages=MESSAGES, stream=True))

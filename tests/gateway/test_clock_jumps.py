@@ -94,7 +94,7 @@ def test_a_receipt_of_a_clock_that_jumped_is_settled_and_convicts_nobody(
     assert len(found) == 3
     assert all(map(is_of_its_epoch, found)), [(one.epoch, one.ended_at) for one in found]
     work(world)
-    [batch] = gateway.http.get("/v1/batches").json()["data"]
+    [batch] = gateway.http.get("/v1/settlement/batches").json()["data"]
     file = batch_file.read(gateway.http.get(batch["file"]).content)
     verdict = audit.verify(file, None, file.header, epoch_seconds=EPOCH_SECONDS)
     assert verdict.ok, str(verdict)

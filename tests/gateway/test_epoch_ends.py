@@ -121,7 +121,7 @@ def settled(world: World, gateway: Running, calls: int) -> None:
     """All that was charged is in a batch that anybody finds right, and every law holds."""
     eventually(lambda: gateway.gateway.leases.outstanding() == 0)
     work(world)
-    [batch] = gateway.http.get("/v1/batches").json()["data"]
+    [batch] = gateway.http.get("/v1/settlement/batches").json()["data"]
     file = batch_file.read(gateway.http.get(batch["file"]).content)
     verdict = audit.verify(file, None, file.header, epoch_seconds=EPOCH_SECONDS)
     assert (verdict.ok, verdict.receipts) == (True, calls), str(verdict)

@@ -206,9 +206,10 @@ def test_pages_of_others_are_refused(world: World, node: Node) -> None:
         assert post(gateway, rpc("initialize", HELLO), Origin=origin).status_code == 200
 
 
-def test_an_agent_that_leaves_stops_its_node_and_pays_nothing(
-    world: World, gateway: Running, node: Node, consumer: Signer
-) -> None:
+def test_an_agent_that_leaves_stops_its_node_and_pays_nothing(world: World, node: Node, consumer: Signer) -> None:
+    world.a_model_at(node.url)
+    gateway = world.gateway(first_byte_seconds=600)  # nothing else ends the call
+
     async def hanging(asked: Asked, wire: Wire) -> None:
         await wire.closed()
 

@@ -289,6 +289,28 @@ def test_the_price_of_a_long_recording_is_told_by_its_beginning(chain: World, no
     assert 0.95 < two / (2 * minute) < 1.05, "the second has more than the MiB that is read for nothing"
 
 
+def test_a_402_says_in_what_form_the_answer_will_come(chain: World, node: Node) -> None:
+    publish(chain, node.url)
+    gateway = chain.gateway()
+
+    def media_type(path: str, **sent: Any) -> str:
+        unpaid = gateway.http.post(path, **sent)
+        assert unpaid.status_code == 402, unpaid.text
+        return str(json.loads(base64.b64decode(unpaid.headers["payment-required"]))["resource"]["mimeType"])
+
+    assert media_type(SPEECH, json=SPOKEN) == "audio/wav"
+    assert media_type(SPEECH, json={**SPOKEN, "response_format": "mp3"}) == "audio/mpeg"
+    assert media_type(SPEECH, json={name: SPOKEN[name] for name in ("model", "voice", "input")}) == "audio/mpeg"
+    assert media_type(IMAGES, json={"model": "@acme/paint", "prompt": "x"}) == "application/json", "images come in it"
+    file = {"file": ("a.wav", SECONDS_3)}
+    assert media_type(TRANSCRIPTIONS, data={"model": "@acme/ear"}, files=file) == "application/json"
+    subtitles = {"model": "@acme/ear", "response_format": "vtt"}
+    assert media_type(TRANSCRIPTIONS, data=subtitles, files=file) == "text/vtt; charset=utf-8"
+    items = gateway.http.get("/discovery/resources").json()["items"]
+    said = {one["resource"].rpartition("/")[2]: one["mimeType"] for one in items}
+    assert (said["generations"], said["speech"]) == ("application/json", "audio/mpeg")
+
+
 def test_a_payer_with_less_than_the_most_that_it_may_cost_gets_no_call(
     world: World, behaved: Running, consumer: Signer, node: Node
 ) -> None:

@@ -12,7 +12,14 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import checks
 
+from tests.gateway.conformity import document
+from tests.gateway.test_a2a import rpc, sent
+from tests.gateway.test_exports import CHAT, Shop, shop
+from tests.gateway.test_mcp import HELLO, a_call, post
+from tests.gateway.test_mcp import rpc as mcp
 from tests.gateway.world import Running
+
+__all__ = ["shop"]
 
 pytestmark = pytest.mark.slow
 
@@ -53,3 +60,21 @@ def test_the_documents_page_takes_nothing_from_elsewhere(gateway: Running) -> No
     assert "/openapi.json" in places
     assert [place for place in places if gateway.http.get(place).status_code != 200] == []
     assert len(places) >= 4
+
+
+def test_agents_are_answered_as_the_document_says(shop: Shop) -> None:
+    """Each answer is held to the document by the client of the tests."""
+    described = document()["paths"]
+    key = {"Authorization": shop.headers["Authorization"]}
+    for asked in (mcp("initialize", HELLO), mcp("ping", {}), mcp("tools/list", {}), a_call(), a_call("@acme/none")):
+        assert "result" in post(shop.gateway, asked, **key).json()
+    assert post(shop.gateway, {"jsonrpc": "2.0", "method": "notifications/initialized"}).status_code == 202
+    said = {"messageId": "1", "role": "ROLE_USER", "parts": [{"text": "hi"}], "metadata": {"model": CHAT}}
+    for path in ("/a2a", f"/a2a/{CHAT}"):
+        assert "result" in sent(shop.gateway, rpc({**said, "messageId": path}), path, **key).json()
+    events = sent(shop.gateway, rpc({**said, "messageId": "3"}, "SendStreamingMessage"), **key)
+    assert events.headers["content-type"] in described["/a2a"]["post"]["responses"]["200"]["content"]
+    assert sent(shop.gateway, rpc(said)).status_code == 401
+    skills = shop.gateway.http.get("/.well-known/agent-card.json").json()["skills"]
+    assert CHAT in {skill["id"] for skill in skills}
+    assert {"/mcp", "/a2a", "/a2a/{name}"} <= described.keys()

@@ -26,13 +26,13 @@ def test_batches_are_listed_in_pages_that_a_command_joins(world: World, gateway:
             header = replace(HEADER, closed_at=number)
             made = Batch(PRIVATE_LANE, number, Status.built, header, 1, number, number, 0, ZERO_DIGEST)
             batches.store(session, made, [], {})
-    first = gateway.http.get("/v1/batches").json()
+    first = gateway.http.get("/v1/settlement/batches").json()
     assert [row["number"] for row in first["data"]] == list(range(MANY, MANY - 100, -1))
     assert (first["has_more"], first["before"]) == (True, MANY - 99)
-    last = gateway.http.get("/v1/batches?before=6&limit=5").json()
+    last = gateway.http.get("/v1/settlement/batches?before=6&limit=5").json()
     assert [row["number"] for row in last["data"]] == [5, 4, 3, 2, 1]
     assert (last["has_more"], last["before"]) == (False, None)
-    assert gateway.http.get("/v1/batches?limit=1001").status_code == 422
+    assert gateway.http.get("/v1/settlement/batches?limit=1001").status_code == 422
     pages = list[dict[str, str]]()
 
     def get(path: str, **query: Any) -> Any:

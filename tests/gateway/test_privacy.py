@@ -686,7 +686,7 @@ async def live(house: House, monkeypatch: pytest.MonkeyPatch) -> Places:
             await greet(house)
             metrics = house.process.http.get("/metrics").content
             await asyncio.to_thread(settle, house, monkeypatch)
-            [batch] = house.process.http.get("/v1/batches").json()["data"]
+            [batch] = house.process.http.get("/v1/settlement/batches").json()["data"]
             file = house.process.http.get(batch["file"]).content
             assert to_hex(hashlib.sha256(file).digest()) == batch["header"]["data_ref"], file
             assert batch["calls"] > len(WAYS), batch

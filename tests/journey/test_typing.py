@@ -19,7 +19,7 @@ from roles.cli.output import wait_until
 from roles.local import network
 from roles.local.actors import DIALOG, EMOTION, KB, MODELS, SERVICE
 from roles.local.folder import ROOT
-from roles.wallet import api_keys
+from roles.wallet import api_keys, home
 from tests.journey.conftest import Person
 
 BASE, FINETUNED = (quote(str(MODELS / folder)) for folder in ("emotion-base", "emotion"))
@@ -165,6 +165,7 @@ def first_sale(name: str, model: str, task: str) -> tuple[str, int]:
 
 def test_contracts_deployed_twice_are_the_same_and_a_lane_pauses() -> None:
     here: Any = run("operator deploy --wallet treasury")
+    assert here["written"] == str(home.deployments() / "31337.json"), "nothing goes into the checkout"
     assert run("operator deploy --wallet treasury") == here
     assert run("operator status --wallet olga")["active"]
     run("operator pause --wallet olga")

@@ -140,7 +140,7 @@ def test_who_pays_by_mpp_is_told_the_transaction_that_moved_its_usdc() -> None:
     assert transactions.chain(context.here()).balance(address(account.address.lower())) == 10**6 - asked
 
 
-async def test_agents_find_a_model_and_a_workflow_and_pay_for_them_by_mcp_and_a2a() -> None:
+async def test_agents_find_a_model_and_a_workflow_ask_for_a_price_and_pay_by_mcp_and_a2a() -> None:
     account, url = Account.create(), context.here().url
     run(f"wallet faucet 1 --to {account.address}")
     wallet = a_wallet(account)
@@ -150,9 +150,11 @@ async def test_agents_find_a_model_and_a_workflow_and_pay_for_them_by_mcp_and_a2
         found = {row["model"] for row in (await agent.use("find_models"))["models"]}
         assert {actors.SERVICE, actors.DIALOG} <= found
         for name in (actors.SERVICE, actors.DIALOG):
+            quote = await agent.use("quote", model=name, meters={"call": 1, "input_token": 200, "output_token": 16})
             answer = await paying(agent, wallet).call_tool("call", {"model": name, "input": asked})
             assert (answer.is_error, answer.payment_made) == (False, True), answer.content
             charges.append(json.loads(answer.content[0]["text"])["charge"])
+            assert int(charges[-1]) <= int(quote["hold"])
     async with x402HttpxClient(wallet, timeout=120) as http:
         for streams, name in ((False, actors.SERVICE), (True, actors.DIALOG)):
             client = await the_client(url, http, streams=streams)

@@ -39,7 +39,7 @@ class Gateway:
         return {"data": rows, "has_more": False, "before": None}
 
     def file(self, path: str) -> bytes:
-        number = int(path.split("/")[3])
+        number = int(path.split("/")[-2])
         self.served.append(number)
         sink = io.BytesIO()
         with unit_of_work(self.operator.engine) as session:
@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_short_goes_on(context: Any, folder: Path) -> None:
 def test_a_file_that_is_not_the_one_on_chain_is_not_kept(
     context: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context.gateway.spoilt[1] = context.gateway.file("/v1/batches/2/file")
+    context.gateway.spoilt[1] = context.gateway.file("/v1/settlement/batches/2/file")
     monkeypatch.setattr(commands, "here", lambda: context)
     with pytest.raises(Rejected, match="batch 1 was not mirrored: it is not the file of header 0x"):
         commands.mirror(folder)

@@ -441,6 +441,7 @@ operator set-url http://x -w alice -y                    | 1 | tollway operator 
 operator credit alice 1 --reference x -w olga -y         | 1 | has a chain
 operator open-lane --window 1 -w alice -y                | 1 | tollway wallet faucet
 operator open-lane --bond 900 --window 3600 --answer-time 60 -w alice -y | 1 | tollway wallet faucet
+auditor watch --once -w alice                            | 0 | said
 batch show 999999 -w alice                               | 1 | tollway batch list
 batch verify 999999 -w alice                             | 1 | there is no batch
 batch file 999999 -w alice                               | 1 | tollway batch list

@@ -1,15 +1,21 @@
-"""An operator's lane: terms that the chain would refuse are refused here, with the bounds and the option."""
+"""An operator's lane: terms that the chain would refuse are refused here, with the bounds and the option. And where the
+file of what an operator deploys is written.
+"""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ledger import deployments
 from ledger.chain.calls import LaneTerms
 from ledger.core.settlement.batches import bond_for
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.cli import operator, output
-from roles.wallet import keystore, transactions
+from roles.wallet import home, keystore, transactions
+from roles.wallet.context import Context
 from tests import builders as b
 from tests.gateway.world import a_deployment
 
@@ -130,3 +136,16 @@ def test_a_lane_is_named_by_its_address_and_not_by_a_number(name: str) -> None:
     with pytest.raises(Rejected, match=f"0x address of 40 hex digits, not '{name}'; `tollway operator status`"):
         operator.parse_lane(name)
     assert operator.parse_lane(to_hex(b.LANE)) == b.LANE
+
+
+def test_a_deployment_is_written_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout, own = tmp_path / "checkout" / "deploy" / "deployments", tmp_path / "home"
+    monkeypatch.setenv("TOLLWAY_HOME", str(own))
+    monkeypatch.setattr(deployments, "FOLDER", checkout)
+    context = Context(rpc="http://127.0.0.1:9")
+    assert transactions.deployments_folder(context) == own / "deployments", "there is no checkout, or none of ours"
+    checkout.parent.mkdir(parents=True)
+    assert transactions.deployments_folder(context) == checkout
+    network = {"gateway": "http://127.0.0.1:8", "rpc": "http://127.0.0.1:9", "deployment": str(own / "its" / "1.json")}
+    home.write_private(own / "network.json", json.dumps(network))
+    assert transactions.deployments_folder(context) == own / "its", "a network has its own"

@@ -10,6 +10,7 @@ import pytest
 
 from ledger.core.values.typed_data import Signer
 from tests.gateway.clients.answering import speaking
+from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.nodes import Node
 from tests.gateway.world import Running, World
 
@@ -21,7 +22,13 @@ PROGRAMS = sorted(page.stem for page in (HERE / "programs").glob("[a-z]*.py"))
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_stock_client_needs_a_url_and_a_key(
-    program: str, world: World, gateway: Running, node: Node, consumer: Signer, tmp_path: Path
+    program: str,
+    world: World,
+    gateway: Running,
+    node: Node,
+    consumer: Signer,
+    tmp_path: Path,
+    record_property: Record,
 ) -> None:
     if not CLIENTS.exists():
         pytest.skip(f"{CLIENTS} is not there: make test-slow installs it")
@@ -38,3 +45,4 @@ def test_a_stock_client_needs_a_url_and_a_key(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert all(one.path == "/v1/chat/completions" for one in node.asked)
     assert world.receipts_of(consumer.address)
+    note(record_property, f"programs/{program}.py", ended.stdout)

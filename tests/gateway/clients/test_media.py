@@ -12,6 +12,7 @@ import pytest
 
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
+from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.clients.test_interfaces import HERE, PYTHON, connected
 from tests.gateway.media_server import KEY, MediaServer
 from tests.gateway.test_media import ASKS, PROTOCOLS
@@ -35,7 +36,7 @@ def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningNode]:
 
 @pytest.mark.parametrize("tunnelled", [False, True])
 async def test_a_stock_client_needs_a_url_and_a_key(
-    loom: Loom, seller: RunningNode, consumer: Signer, tunnelled: bool
+    loom: Loom, seller: RunningNode, consumer: Signer, tunnelled: bool, record_property: Record
 ) -> None:
     url = f"tunnel://{to_hex(PROVIDER.address)}" if tunnelled else seller.url
 
@@ -52,6 +53,7 @@ async def test_a_stock_client_needs_a_url_and_a_key(
         process = await asyncio.create_subprocess_exec(*command, env={}, stdout=PIPE, stderr=STDOUT)
         said, _ = await process.communicate()
         assert process.returncode == 0, said.decode()
+        note(record_property, "interfaces/openai_media.py", said.decode())
 
     if tunnelled:
         async with connected(loom.gateway.url, seller.url, subjects):  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import pytest
 from eth_account import Account
 
 from ledger.core.values.ids import Address, to_hex
+from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.nodes import Asked, Node, Wire, answering, streaming
 from tests.gateway.test_x402 import MINED, PRICE, chain
 from tests.gateway.world import CHAIN, TOKEN, World
@@ -35,7 +36,7 @@ async def whole_or_streamed(asked: Asked, wire: Wire) -> None:
     await serve(asked, wire)
 
 
-def paid_by(program: str, world: World, node: Node, home: Path) -> Any:
+def paid_by(program: str, world: World, node: Node, home: Path, record: Record) -> Any:
     """What a client read of its two payments."""
     node.behaviour = whole_or_streamed
     gateway = world.gateway()
@@ -54,15 +55,20 @@ def paid_by(program: str, world: World, node: Node, home: Path) -> Any:
     ended = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert [one.receipt.charge for one in world.receipts_of(PAYER)] == [PRICE, PRICE]
-    return json.loads(ended.stdout)
+    note(record, f"paying/{program}", ended.stdout)
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
-def test_x402_of_npm_pays_by_exact_and_reads_the_transaction(chain: World, node: Node, tmp_path: Path) -> None:
-    for payment in paid_by("x402_fetch.mjs", chain, node, tmp_path):
+def test_x402_of_npm_pays_by_exact_and_reads_the_transaction(
+    chain: World, node: Node, tmp_path: Path, record_property: Record
+) -> None:
+    for payment in paid_by("x402_fetch.mjs", chain, node, tmp_path, record_property):
         assert (payment["success"], payment["payer"]) == (True, to_hex(PAYER))
         assert (payment["amount"], payment["transaction"]) == (str(PRICE), to_hex(MINED))
 
 
-def test_mppx_of_npm_pays_by_a_charge_and_reads_its_receipt(chain: World, node: Node, tmp_path: Path) -> None:
-    for receipt in paid_by("mppx_charge.mjs", chain, node, tmp_path):
+def test_mppx_of_npm_pays_by_a_charge_and_reads_its_receipt(
+    chain: World, node: Node, tmp_path: Path, record_property: Record
+) -> None:
+    for receipt in paid_by("mppx_charge.mjs", chain, node, tmp_path, record_property):
         assert (receipt["method"], receipt["status"], receipt["reference"]) == ("evm", "success", to_hex(MINED))

@@ -190,7 +190,7 @@ def test_the_overview_draws_what_public_batches_paid_and_names_no_consumer(
     assert "No public batch" in shown(gateway, "/?of=day")
     work(world)
     text = shown(gateway, "/?of=hour")
-    (batch,) = gateway.http.get("/v1/batches").json()["data"]
+    (batch,) = gateway.http.get("/v1/settlement/batches").json()["data"]
     assert f'title="{batch["total"]} atoms"' in text
     with unit_of_work(world.engine) as session:
         paid = batches.earned(session, world.lane, batch["number"])
@@ -379,11 +379,11 @@ def test_a_batch_and_its_receipts_are_shown_once_they_are_public(
 ) -> None:
     assert "there is no receipt" in html.unescape(shown(gateway, f"/explorer/receipts/{charged}", 404))
     work(world)
-    batch = gateway.http.get("/v1/batches/1").json()
+    batch = gateway.http.get("/v1/settlement/batches/1").json()
     text = shown(gateway, "/explorer/1")
     for root in ("receipts_root", "payout_root", "debit_root", "lines_root", "gateways_root", "data_ref"):
         assert batch["header"][root] in text
-    assert 'href="/v1/batches/1/file"' in text
+    assert 'href="/v1/settlement/batches/1/file"' in text
     assert f'href="/explorer/receipts/{to_hex(gateway.gateway.signer.address)}-1"' in text
     assert to_hex(consumer.address) not in text
     assert '<a href="/explorer/1">1</a>' in shown(gateway, "/explorer")

@@ -100,8 +100,8 @@ async function gather(id, whole) {
     const proven = await asked(`/v1/proofs/receipt/${encodeURIComponent(id)}`, 404);
     if (proven.ok) return { shown, proof: await proven.json() };
   }
-  const batch = await (await asked(`/v1/batches/${number}`)).json();
-  const response = await asked(`/v1/batches/${number}/file`, 404);
+  const batch = await (await asked(`/v1/settlement/batches/${number}`)).json();
+  const response = await asked(`/v1/settlement/batches/${number}/file`, 404);
   if (response.status === 404) return { shown };
   return { shown, batch, file: new Uint8Array(await response.arrayBuffer()) };
 }

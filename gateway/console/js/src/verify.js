@@ -29,8 +29,8 @@ const [NAME, VERSION] = ['Tollway', '2'];
  * @typedef {object} Evidence
  * @property {any} shown `GET /v1/receipts/{id}`
  * @property {any} [proof] `GET /v1/proofs/receipt/{id}`, once the receipt is in a batch that is public
- * @property {any} [batch] `GET /v1/batches/{number}`, with the file
- * @property {Uint8Array} [file] `GET /v1/batches/{number}/file`: the whole batch, instead of the proof
+ * @property {any} [batch] `GET /v1/settlement/batches/{number}`, with the file
+ * @property {Uint8Array} [file] `GET /v1/settlement/batches/{number}/file`: the whole batch, instead of the proof
  * @property {Chain | null} [chain] null: no endpoint was named
  * @property {(done: number) => void} [onProgress] how many receipts of the batch are hashed
  */

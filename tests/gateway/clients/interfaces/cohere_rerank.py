@@ -1,4 +1,4 @@
-"""Cohere's client, and a request as Jina's documents write it: documents by how near they are to a question."""
+"""`cohere`, and a request as Jina's documents write it: documents by how near they are to a question."""
 
 import sys
 
@@ -49,3 +49,4 @@ except cohere.BadRequestError as error:
     assert error.body["error"]["code"] == "wrong_protocol", error.body
 else:
     raise AssertionError("dialog ranks nothing")
+print("done: plain, usage, refused")

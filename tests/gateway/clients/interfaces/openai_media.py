@@ -1,4 +1,4 @@
-"""OpenAI's client for Python: images, speech, also as it comes, and what a recording says."""
+"""`openai`: images, speech, also as it comes, and what a recording says."""
 
 import base64
 import io
@@ -50,3 +50,4 @@ for refused, param in (
         assert error.request_id, error
     else:
         raise AssertionError(param)
+print("done: plain, streamed, refused")

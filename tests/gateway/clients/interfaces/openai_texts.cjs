@@ -1,4 +1,4 @@
-// OpenAI's client for JavaScript: completions, plain and streamed, and embeddings as it asks for them by default.
+// `openai` for JavaScript: completions, plain and streamed, and embeddings as it asks for them by default.
 const assert = require("node:assert/strict");
 const OpenAI = require("openai");
 
@@ -36,4 +36,4 @@ async function main() {
   });
 }
 
-main();
+main().then(() => console.log("done: plain, streamed, usage, refused"));

@@ -1,4 +1,4 @@
-"""OpenAI's client for Python: completions, plain and streamed, and embeddings as it asks for them by default."""
+"""`openai`: completions, plain and streamed, and embeddings as it asks for them by default."""
 
 import sys
 
@@ -48,3 +48,4 @@ for refused, param in (
         assert error.request_id, error
     else:
         raise AssertionError(param)
+print("done: plain, streamed, usage, refused")

@@ -1,4 +1,4 @@
-"""Triton's HTTP client as it is by default, with binary tensors both ways; in JSON; compressed; by version; refused."""
+"""`tritonclient` over HTTP, as it is: with binary tensors both ways; in JSON; compressed; by version; refused."""
 
 import sys
 
@@ -62,3 +62,4 @@ for refused, status, words in (
         assert words in str(error), str(error)
     else:
         raise AssertionError(words)
+print("done: plain, tensors, refused")

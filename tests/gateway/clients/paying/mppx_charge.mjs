@@ -1,4 +1,4 @@
-// mppx pays for a call by MPP: a plain one and a streamed one. Prints what it read of its payments.
+// `mppx` pays for a call by MPP: a plain one and a streamed one. Prints what it read of its payments.
 import assert from "node:assert/strict";
 import { Receipt } from "mppx";
 import { evm, Mppx } from "mppx/client";
@@ -36,4 +36,5 @@ for (const stream of [false, true]) {
   receipts.push(Receipt.fromResponse(answer));
 }
 assert.deepEqual(sent, [[], ["authorization"], [], ["authorization"]]);
+console.log("done: plain, streamed, paid");
 console.log(JSON.stringify(receipts));

@@ -126,3 +126,4 @@ def error_of(kind: type[Exception], call: Callable[..., object], **asked: object
 
 for test in (plain, streamed, tools, structured, counted, refused):
     test()
+print("done: plain, streamed, tools, shaped, usage, refused")

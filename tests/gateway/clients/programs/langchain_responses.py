@@ -38,3 +38,4 @@ results = [ToolMessage(weather.invoke(one["args"]), tool_call_id=one["id"]) for 
 assert bound.invoke([asked, called, *results]).text == "In Oslo: Oslo has 21 degrees"
 shaped = model.with_structured_output(Weather, method="json_schema").invoke("how is it?")
 assert shaped == Weather(city="Oslo", degrees=21)
+print("done: plain, streamed, tools, shaped, usage")

@@ -32,3 +32,4 @@ message = litellm.completion(
     messages=[{"role": "user", "content": "how is it?"}],
 )
 assert message.choices[0].message.content == "It is sunny."
+print("done: plain, streamed, tools, usage")

@@ -39,3 +39,4 @@ async def run() -> None:
 
 
 asyncio.run(run())
+print("done: plain, streamed, tools, shaped, usage")

@@ -115,3 +115,4 @@ def error_of(kind: type[Exception], call: Callable[..., object], **asked: object
 
 for test in (plain, streamed, tools, structured, refused):
     test()
+print("done: plain, streamed, tools, shaped, usage, refused")
