@@ -35,6 +35,7 @@ from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
+from gateway.webhooks.outbox import Outbox
 from gateway.workflow.guarantees import Guarantees
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing.epochs import Calendar
@@ -77,6 +78,7 @@ class Gateway:
     connections: Connections
     relays: Relays
     workshop: Workshop
+    outbox: Outbox
     calendar: Calendar
     limits: lanes.Limits
     batch_ms: int
