@@ -44,6 +44,7 @@ SECTIONS: Final = MappingProxyType(
         "explorer": ("/explorer", "Explorer"),
         "activity": ("/activity", "Activity"),
         "keys": ("/keys", "Keys"),
+        "webhooks": ("/webhooks", "Webhooks"),
         "money": ("/money", "Money"),
         "operator": ("/operator", "Operator"),
     }

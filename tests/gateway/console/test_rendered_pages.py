@@ -38,7 +38,7 @@ from tests.gateway.workflows import LAST, Loom, inferring
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_model, a_signer
 from tests.javascript import NODE
 
-OWN = ("/activity", "/keys", "/money", "/operator")
+OWN = ("/activity", "/keys", "/webhooks", "/money", "/operator")
 PAGES = ("/", "/models", "/models?all=true", "/models/@acme/chat", "/capsules", "/explorer", *OWN)
 POLICY = {
     "default-src": "'none'",
