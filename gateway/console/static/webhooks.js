@@ -49,7 +49,7 @@ const COLUMNS = [
   ["Told of", (hook) => hook.events.join(", ")],
   ["Low is less than", (hook) => (hook.threshold === null ? "–" : amount(hook.threshold))],
   ["State", state],
-  ["", (hook) => element(
+  ["To do", (hook) => element(
     "span", { className: "actions" },
     button("Test", hook, () => trying(hook)), " ", button("Messages", hook, () => messages(hook)), " ",
     button(hook.enabled ? "Disable" : "Enable", hook, () => enabling(hook)), " ",

@@ -4,8 +4,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine
 
+from ledger import tasks
+from ledger.context import Context
 from ledger.core.accounts.webhooks import KEPT_MS, Kind, Webhook
 from ledger.core.settlement import events
 from ledger.core.settlement.troubles import Trouble
@@ -15,9 +18,10 @@ from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.flows import webhooks
 from ledger.store.access import webhooks as hooks
 from ledger.store.session import unit_of_work
-from ledger.store.settlement import troubles
+from ledger.store.settlement import alarms, troubles
 from ledger.store.settlement.alarms import Alarm
 from tests import builders as b
+from tests.conftest import settings_for
 from tests.fakechain import FakeChain
 from tests.ledger.flows.test_indexer import DEPOSIT, index, see
 
@@ -76,9 +80,9 @@ def test_an_alarm_is_told_when_it_begins_and_again_when_it_comes_back(engine: En
     hook = a_hook(engine, b.OPERATOR, Kind.alarm_sounded)
     law, late = Alarm("L1", "it is short"), Trouble("posting_late", "since 2 min", "start a worker")
 
-    def look(alarms: list[Alarm], found: list[Trouble], now: int) -> int:
+    def look(sounded: list[Alarm], found: list[Trouble], now: int) -> int:
         with unit_of_work(engine) as session:
-            return webhooks.tell_alarms(session, b.LANE, alarms, found, now)
+            return webhooks.tell_alarms(session, b.LANE, sounded, found, now)
 
     assert look([law], [late], 1) == 2
     assert look([law], [replace(late, message="since 3 min")], 2) == 0
@@ -111,3 +115,16 @@ def test_old_messages_are_forgotten_and_what_waits_untried_is_an_alarm(engine: E
         assert webhooks.forget(session, b.LANE, KEPT_MS + 1_000) == 0
         assert webhooks.forget(session, b.LANE, KEPT_MS + 1_001) == 1
     assert told(engine, hook) == []
+
+
+def test_the_workers_task_tells_of_an_alarm_and_of_a_balance(
+    engine: Engine, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "here", lambda: Context(settings_for(postgres_url, lane=to_hex(b.LANE))))
+    hook = a_hook(engine, b.OPERATOR, Kind.alarm_sounded, Kind.balance_low, threshold=5)
+    with unit_of_work(engine) as session:
+        alarms.sound(session, b.LANE, Alarm("L1", "it is short"), 1)
+    for _ in range(2):
+        tasks.tell.run()
+    assert {one.get("name", one.get("spendable")) for one in told(engine, hook)} == {"L1", "0"}
+    assert len(told(engine, hook)) == 2
