@@ -26,6 +26,7 @@ from gateway.api import (
     proofs,
     statements,
     tunnel,
+    webhooks,
 )
 from gateway.api.schemas import openapi
 from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
@@ -47,7 +48,9 @@ from ledger.settings import Settings as LedgerSettings
 
 log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
-WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys"))
+WRITES = frozenset(
+    ("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys", "/v1/webhooks")
+)
 """Where everybody can leave a row."""
 PAYEES = "/v1/payees/"
 """What costs as much as a page: a payee's calls are replayed."""
@@ -199,8 +202,8 @@ def api_routes(running: Running) -> FastAPI:
     app.state.protocols, app.state.overview = Protocols(), Overview()
     app.state.payees, app.state.live = Payees(), Live()
     modules = (
-        accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel, listings,
-        protocols,
+        accounts, keys, webhooks, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel,
+        listings, protocols,
     )  # fmt: skip
     for module in modules:
         app.include_router(module.router)

@@ -161,8 +161,18 @@ METERED_PAIRS: Final = 1024
 REALM_TOKENS: Final = 10_000
 """Tokens whose signature was checked. Everybody can make a realm, and sign tokens of it."""
 
-# What is fetched for strangers.
+# What is fetched for strangers, and sent to them.
 FETCH_SECONDS: Final = 10.0
+WEBHOOK_SECONDS: Final = 10.0  # these four: tests/attacks/test_webhooks.py
+"""For an attempt to send a message to a webhook. Of the answer only the status is read."""
+WEBHOOKS: Final = 64
+WEBHOOKS_AN_ACCOUNT: Final = 4
+WEBHOOKS_A_HOST: Final = 16
+"""Webhooks that are sent to at once: of all, of an account, at a host. A receiver may let each wait for 10 s, and one
+account must not take all places at a host that many use.
+"""
+WEBHOOK_MESSAGES: Final = 16
+"""Messages that a webhook gets one after the other, before others have their turn."""
 
 T = TypeVar("T")
 

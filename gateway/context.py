@@ -36,6 +36,7 @@ from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
+from gateway.webhooks.outbox import Outbox
 from gateway.workflow.guarantees import Guarantees
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing.epochs import Calendar
@@ -81,6 +82,7 @@ class Gateway:
     relays: Relays[DepositRequest]
     permits: Relays[StoredPermit]
     workshop: Workshop
+    outbox: Outbox
     calendar: Calendar
     limits: lanes.Limits
     batch_ms: int

@@ -1,4 +1,6 @@
-"""Starting and stopping a gateway, and its periodic jobs: the book, leases, measurements, late clients, heartbeats."""
+"""Starting and stopping a gateway, and its periodic jobs: the book, leases, measurements, late clients, heartbeats,
+messages to webhooks.
+"""
 
 import asyncio
 import gc
@@ -10,6 +12,7 @@ from time import monotonic
 
 from sqlmodel import Session
 
+from gateway import encryption
 from gateway.call import call_locks, probes
 from gateway.call.call_locks import CallLocks
 from gateway.call.idempotency import Answers
@@ -39,6 +42,8 @@ from gateway.upstream.guard import Guard, networks
 from gateway.upstream.http import Limits
 from gateway.upstream.pool import Pool
 from gateway.upstream.tunnel import Forwarder, Tunnels
+from gateway.webhooks import sending, targets
+from gateway.webhooks.outbox import LIMITS, Outbox
 from gateway.workflow.wasm import Workshop
 from ledger import deployments
 from ledger.core.pricing import epochs
@@ -111,6 +116,7 @@ class Running:
             (probes.EVERY_SECONDS, probes.send_due),
             (call_locks.HEARTBEAT_SECONDS, lambda g: g.call_locks.show_alive()),
             (call_locks.CLEAN_SECONDS, lambda g: g.call_locks.clean()),
+            (sending.EVERY_SECONDS, sending.send_due),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
@@ -136,6 +142,7 @@ class Running:
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+        await gateway.outbox.close()
         await gateway.upstream.close()
         try:
             await gateway.upstream.forwarder.close()
@@ -162,6 +169,7 @@ class Running:
             if deployment is None:
                 lanes.assign_gateways(session, lane, [signer.address])
             credentials.renew(session, settings.secret, now_ms())
+            targets.renew(session, settings.secret, lane)
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
         limits = Limits(
@@ -169,7 +177,9 @@ class Running:
         )
         tunnels = Tunnels(lane, domain, limits)
         forwarder = Forwarder(engine, signer.address, settings.internal_url, tunnels)
-        upstream = Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, forwarder)
+        allowed = networks(settings.allowed_networks)
+        upstream = Pool(Guard(allowed), limits, tunnels, forwarder)
+        outbox = Outbox(Pool(Guard(allowed), LIMITS, tunnels, forwarder))
 
         def holdings() -> dict[Address, int]:
             return in_transaction(engine, lambda session: leases.unspent(session, lane, signer.address))
@@ -204,9 +214,10 @@ class Running:
             batch_ms=ledger.batch_seconds * 1_000,
             parent_keys=[
                 call_heads.parent_key(one)
-                for one in credentials.keys_of(settings.secret) or (signer.exchange(signer.public),)
+                for one in encryption.keys_of(settings.secret) or (signer.exchange(signer.public),)
             ],
             workshop=Workshop(),
+            outbox=outbox,
             tracing=Tracing() if settings.trace else None,
         )
 

@@ -95,6 +95,9 @@ class Metrics(Collector):
             "tollway_node_failures", "Attempts that did not serve, by kind", ["kind", "provider"], registry=registry
         )
         self._probes = Counter("tollway_probes", "Probes of nodes by result", ["result", "provider"], registry=registry)
+        self._webhooks = Counter(
+            "tollway_webhook_attempts", "Attempts to send a message to a webhook", ["result"], registry=registry
+        )
         self.open_calls = Gauge("tollway_open_calls", "Open calls", registry=registry)
         self.held = Gauge("tollway_held_atoms", "Atoms held by open calls", registry=registry)
         self.receipt_log_up = Gauge("tollway_receipt_log_up", "1 while it can be written", registry=registry)
@@ -145,6 +148,10 @@ class Metrics(Collector):
 
     def probed(self, provider: Address, result: str) -> None:
         self._probes.labels(result, _label(self._providers.take(provider))).inc()
+
+    def webhook_attempted(self, result: str) -> None:
+        """Count an attempt to send a message to a webhook: delivered or failed."""
+        self._webhooks.labels(result).inc()
 
     def show_providers(self, providers: Mapping[str, int]) -> None:
         """Show how many providers each model has, and forget those that are not named any more."""

@@ -61,6 +61,7 @@ class Context:
             confirmations=self.settings.confirmations,
             epoch_seconds=self.deployment.epoch_seconds,
             settlement=address(self.deployment.settlement),
+            currency=self.deployment.currency,
         )
 
     @cached_property

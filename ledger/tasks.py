@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,8 @@ from sqlmodel import Session
 from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.pricing import epochs
+from ledger.core.settlement.troubles import find
+from ledger.core.values.atoms import AIC
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Lane, address, digest, to_hex
 from ledger.flows import (
@@ -33,12 +36,14 @@ from ledger.flows import (
     permits,
     postings,
     transactions,
+    webhooks,
 )
 from ledger.settings import Settings
 from ledger.store.access import permits as stored_permits
+from ledger.store.access import webhooks as hooks
 from ledger.store.chain import chain_time, parties
 from ledger.store.session import unit_of_work
-from ledger.store.settlement import alarms
+from ledger.store.settlement import alarms, troubles
 
 log = logging.getLogger("ledger")
 
@@ -114,6 +119,7 @@ def sweep() -> None:
         waiting = postings.due(session, context.settings.lane)
         closing = batches.is_due(session, context.lane, now())
         permitted = stored_permits.is_due(session, context.settings.lane)
+        has_webhooks = hooks.are_there(session, context.settings.lane)
     for gateway in waiting:
         post.delay(to_hex(gateway))
     if context.chain is not None:
@@ -125,6 +131,8 @@ def sweep() -> None:
         publish.delay()
     if closing:
         close.delay()
+    if has_webhooks:
+        tell.delay()
     reclaim.delay()
 
 
@@ -229,6 +237,24 @@ def reclaim() -> None:
         returned = leases.reclaim(session, context.settings.lane, now())
     if returned:
         log.info("leases_reclaimed", extra={"returned": {to_hex(g): amount for g, amount in returned.items()}})
+
+
+@shared_task(name="ledger.tell", base=CountedTask)  # type: ignore[untyped-decorator]
+def tell() -> None:
+    """Write what webhooks are told of balances and alarms, and forget old messages. Gateways send what is written."""
+    context, lane = here(), here().settings.lane
+    currency = context.deployment.currency if context.deployment is not None else AIC
+
+    def tell_alarms(session: Session) -> int:
+        facts = troubles.read(session, lane, context.lane.batch_ms, now())
+        found = find(replace(facts, stake=leases.at_stake(session, lane)))
+        return webhooks.tell_alarms(session, lane, alarms.active(session, lane), found, now())
+
+    _each(
+        lambda session: webhooks.tell_low_balances(session, lane, leases.spendable, currency, now()),
+        tell_alarms,
+        lambda session: webhooks.forget(session, lane, now()),
+    )
 
 
 @shared_task(name="ledger.reconcile", base=CountedTask)  # type: ignore[untyped-decorator]

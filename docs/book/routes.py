@@ -17,6 +17,7 @@ TITLES = {
     "network": "The network: quotes, discovery, documents, offers, realms",
     "accounts": "Accounts",
     "keys": "API keys",
+    "webhooks": "Webhooks",
     "proofs": "Batches and proofs",
     "statements": "Statements",
     "open inference protocol": "Open Inference Protocol v2",

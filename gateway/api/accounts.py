@@ -61,7 +61,7 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
             "available": str(balances[available]),
             "leased": str(leased),
             "withdrawing": str(balances[withdrawing]),
-            "spendable": str(min(means.available, means.room) + leased),
+            "spendable": str(means.spendable + leased),
             "spent": str(committed - leased),
             "voucher": str(vouchers.mandate(session, gateway.lane, consumer)),
             "deposited": str(known.deposited) if known else "0",

@@ -54,7 +54,7 @@ async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, A
             accept(session, gateway.domain, gateway.lane, voucher, signature)
             key = _key(body, hashed, voucher.account)
         else:
-            asking = _again(session, gateway, caller) if caller is not None else None
+            asking = stored_again(session, gateway, caller) if caller is not None else None
             whose = asking.consumer if asking is not None else gateway.operator
             key = _key(body, hashed, whose)
             if asking is not None and asking.key is not None and _is_limited(asking.key):
@@ -111,7 +111,7 @@ async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Aski
     """
 
     def change(session: Session) -> tuple[dict[str, Any], list[bytes]]:
-        asking = _again(session, gateway, caller)
+        asking = stored_again(session, gateway, caller)
         key = _find(session, gateway, asking, key_id)
         values = _values(body)
         looser = permissions.loosened(key, replace(key, **values))
@@ -133,7 +133,7 @@ async def revoke_key(key_id: KeyId, gateway: Here, caller: Asking) -> dict[str, 
     """Revoke a key and its sub-keys. This gateway refuses them at once, the others within GATEWAY_KEY_SECONDS."""
 
     def revoke(session: Session) -> tuple[ApiKey, list[bytes]]:
-        asking = _again(session, gateway, caller)
+        asking = stored_again(session, gateway, caller)
         key = _find(session, gateway, asking, key_id)
         require(asking, Act.revoke_key, _subject(key))
         return key, keys.revoke(session, gateway.lane, key.id, now_ms())
@@ -157,8 +157,8 @@ def _find(session: Session, gateway: Gateway, caller: Caller, key_id: str) -> Ap
     return key
 
 
-def _again(session: Session, gateway: Gateway, caller: Caller) -> Caller:
-    """The caller as it is stored now. A key that was revoked a moment ago, elsewhere, must change no key."""
+def stored_again(session: Session, gateway: Gateway, caller: Caller) -> Caller:
+    """The caller as it is stored now. A key that was revoked a moment ago, elsewhere, must change nothing."""
     if caller.key is None:
         return caller
     key = keys.by_id(session, gateway.lane, caller.consumer, caller.key.id)

@@ -146,7 +146,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            await _check_reachable(gateway, server, request)
+            await check_reachable(gateway, server, request)
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
@@ -209,7 +209,7 @@ def ends_at(gateway: Gateway, epoch: int) -> str:
     return datetime.fromtimestamp(min(at, LAST_SECOND), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-async def _check_reachable(gateway: Gateway, server: target.Target, request: Request) -> None:
+async def check_reachable(gateway: Gateway, server: target.Target, request: Request, param: str = "serve") -> None:
     """Refused unless the gateway may call a server at all, as its name says now. When names of others wait for silent
     servers the offer is taken unseen: whoever is called is looked up, and checked, before each connection.
     """
@@ -223,7 +223,7 @@ async def _check_reachable(gateway: Gateway, server: target.Target, request: Req
         return
     except TimeoutError:
         message = f"the host {server.host!r} was not resolved within {bounds.FETCH_SECONDS:g} s"
-        raise Refusal(400, "rejected", message, param="serve") from None
+        raise Refusal(400, "rejected", message, param=param) from None
 
 
 def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:

@@ -1,9 +1,9 @@
-"""Pages of one's own: activity, keys, money, wallet; and the operator's. They are the same for everybody. Their scripts
-ask the JSON routes with the reader's key, which stays in the browser's tab, or by its wallet's signature. Neither comes
-here in a page's request.
+"""Pages of one's own: activity, keys, webhooks, money, wallet; and the operator's. They are the same for everybody.
+Their scripts ask the JSON routes with the reader's key, which stays in the browser's tab, or by its wallet's signature.
+Neither comes here in a page's request.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
@@ -13,8 +13,19 @@ from gateway.api.dependencies import Here
 from gateway.console import rendering
 from gateway.console.rendering import Page
 from gateway.context import Gateway
+from ledger.core.accounts.webhooks import CHOICES, Kind
 from ledger.core.values.ids import to_hex
 from ledger.store.settlement import batches
+
+WEBHOOK_EVENTS: Final = {
+    Kind.balance_low: "my balance is low",
+    Kind.budget_reached: "a key's budget is used up",
+    Kind.batch_final: "a batch that pays me is final",
+    Kind.claim_paid: "a claim of mine was paid",
+    Kind.challenge_opened: "a batch of the lane is challenged (its operator)",
+    Kind.alarm_sounded: "an alarm of the lane begins (its operator)",
+}
+"""What a webhook may be told of, in words."""
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 
@@ -29,6 +40,13 @@ async def activity(gateway: Here) -> HTMLResponse:
 async def keys(gateway: Here) -> HTMLResponse:
     """The reader's keys: made, rotated and revoked."""
     return rendering.page(rendering.render("keys.html", gateway, section="keys"))
+
+
+@router.get("/webhooks")
+async def webhooks(gateway: Here) -> HTMLResponse:
+    """Where the reader's account is told what happens: made, tried and deleted, and what was sent."""
+    events = [(kind.value, WEBHOOK_EVENTS[kind]) for kind in CHOICES]
+    return rendering.page(rendering.render("webhooks.html", gateway, section="webhooks", events=events))
 
 
 @router.get("/money")

@@ -45,6 +45,7 @@ SECTIONS: Final = MappingProxyType(
         "explorer": ("/explorer", "Explorer"),
         "activity": ("/activity", "Activity"),
         "keys": ("/keys", "Keys"),
+        "webhooks": ("/webhooks", "Webhooks"),
         "money": ("/money", "Money"),
         "wallet": ("/wallet", "Wallet"),
         "operator": ("/operator", "Operator"),

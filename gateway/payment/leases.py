@@ -284,7 +284,8 @@ class BalanceLeases:
     async def _allot(self, allowance: Allowance, need: int, target: int) -> int:
         async with self._lines.setdefault(allowance.line[0], asyncio.Lock()):
             granted, left = await transact(
-                self._engine, lambda session: leases.allot(session, self._lane, allowance, self._gateway, need, target)
+                self._engine,
+                lambda session: leases.allot(session, self._lane, allowance, self._gateway, (need, target), now_ms()),
             )
         if not granted:
             assert left is not None, "without a budget the target is granted"

@@ -95,6 +95,11 @@ class Guard:
         special = address.is_multicast or address.is_reserved or any(address in network for network in SPECIAL)
         return address.is_global and not special
 
+    def allows(self, text: str) -> bool:
+        """Whether an address is in a network that the operator named."""
+        address = ipaddress.ip_address(text.partition("%")[0])
+        return any(address in network for network in self._allowed)
+
     async def resolve(self, host: str, port: int, stranger: str = "") -> str:
         """An address of `host` that may be called, for a node or for the `stranger` at an address. Rejected when it has
         none. Raises NotLookedUp for a stranger when too many names of strangers are looked up.

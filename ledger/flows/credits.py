@@ -13,18 +13,19 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core.accounts import movements
+from ledger.core.accounts import movements, webhooks
 from ledger.core.accounts.accounts import CUSTODY, parse
 from ledger.core.accounts.postings import balance
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.batches import Status, is_window_over
-from ledger.core.values.atoms import Atoms
+from ledger.core.values.atoms import AIC, Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, credit_hash, recover, signing_digest
 from ledger.store.access import deposits as requests
+from ledger.store.access import webhooks as hooks
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import bids, lanes, parties
 from ledger.store.money import postings
@@ -71,6 +72,9 @@ def publish(session: Session, lane: Lane, window_ms: int, now: int) -> int:
     for batch in batches.with_status(session, lane, Status.posted):
         if batch.until is not None and is_window_over(batch.until, now):
             batches.set_final(session, batch, now)
+            wanted = hooks.accounts(session, lane, webhooks.Kind.batch_final)
+            paid = {to: atoms for to, atoms in batches.earned(session, lane, batch.number).items() if to[0] in wanted}
+            hooks.write(session, lane, webhooks.batch_final(lane, (batch.number, batch.header.id), paid, AIC), now)
             count += 1
     return count
 

@@ -4,12 +4,12 @@ A log's id is its transaction and its position among that transaction's logs, wh
 Time is the last indexed block's: when it enters an epoch, that epoch's book of bids is frozen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
-from ledger.core.accounts import movements
+from ledger.core.accounts import movements, webhooks
 from ledger.core.accounts.accounts import available, parse, withdrawing
 from ledger.core.accounts.postings import Kind, Transaction, balance
 from ledger.core.pricing import epochs
@@ -18,10 +18,12 @@ from ledger.core.settlement.bars import Exit
 from ledger.core.settlement.batches import ActiveBatch, Status, active_batches
 from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.settlement.header import name_at
+from ledger.core.values.atoms import AIC, Currency
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.access import permits
+from ledger.store.access import webhooks as hooks
 from ledger.store.chain import bids, chain_time, lanes, mirror
 from ledger.store.chain import events as indexed
 from ledger.store.chain.events import Indexed
@@ -32,11 +34,20 @@ from ledger.store.settlement.batches import Batch
 
 BOOKS_KEPT = 48
 _OF_A_BATCH = (events.Committed, events.Finalized)
+_ABOUT: Mapping[type[events.Asked], str] = {
+    events.WordsAsked: "words of a tree",
+    events.ReceiptAsked: "a receipt",
+    events.MandateAsked: "a mandate",
+    events.FinalAsked: "a word of a final tree",
+}
+"""What a question asks for, as webhooks are told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Which chain, contract and lane to index, how many confirmations a block needs, and how long epochs are."""
+    """Which chain, contract and lane to index, how many confirmations a block needs, how long epochs are, and in what
+    currency amounts are.
+    """
 
     chain_id: int
     lane: Lane
@@ -45,6 +56,7 @@ class Network:
     epoch_seconds: int = epochs.EPOCH_SECONDS
     span: int = 2_000
     settlement: Address = ZERO_ADDRESS
+    currency: Currency = AIC
 
     @property
     def domain(self) -> Domain:
@@ -115,6 +127,7 @@ def _index_logs(session: Session, network: Network, logs: list[Log], now: int) -
             continue
         generation = known.generation + 1 if known else 0
         cause = movements.log_cause(network.chain_id, log.transaction, ordinal | generation << 20)
+        _tell(session, network, log, ordinal, now)
         row = Indexed(
             transaction=log.transaction,
             ordinal=ordinal,
@@ -126,6 +139,23 @@ def _index_logs(session: Session, network: Network, logs: list[Log], now: int) -
             batch=log.event.id if isinstance(log.event, _OF_A_BATCH) else None,
         )
         indexed.record(session, row)
+
+
+def _tell(session: Session, network: Network, log: Log, ordinal: int, now: int) -> None:
+    """Write what webhooks are told of a log of our lane. One that a reorganisation brings again is told of once."""
+    lane = network.lane
+    match log.event:
+        case events.Claimed(of, _, payee, amount) if of == lane:
+            told = webhooks.claim_paid(lane, payee, amount, (log.transaction, ordinal), network.currency)
+        case (events.WordsAsked() | events.ReceiptAsked() | events.MandateAsked() | events.FinalAsked()) as asked if (
+            asked.lane == lane
+        ):
+            facts = {"about": _ABOUT[type(asked)], "deadline": asked.deadline * 1_000}
+            facts["onchain_id"] = None if isinstance(asked, events.FinalAsked) else asked.id
+            told = webhooks.challenge_opened(lane, asked.question, facts, f"{to_hex(log.transaction)} {ordinal}")
+        case _:
+            return
+    hooks.write(session, lane, [told], now)
 
 
 def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) -> Digest | None:
@@ -169,8 +199,18 @@ def _follow_batch(session: Session, network: Network, log: Log, now: int) -> Non
             batch = batches.by_onchain_id(session, lane, onchain_id)
             if batch is not None:
                 batches.set_final(session, batch, log.timestamp * 1_000)
+                _tell_payees(session, network, batch, now)
         case events.Fell() | events.Withdrawn(escaped=True):
             _void(session, network, now)
+
+
+def _tell_payees(session: Session, network: Network, batch: Batch, now: int) -> None:
+    """Write what webhooks are told of a final batch. It may pay very many, of whom few have any."""
+    lane, wanted = batch.lane, hooks.accounts(session, batch.lane, webhooks.Kind.batch_final)
+    if wanted:
+        paid = {to: atoms for to, atoms in batches.earned(session, lane, batch.number).items() if to[0] in wanted}
+        told = webhooks.batch_final(lane, (batch.number, batch.header.id), paid, network.currency)
+        hooks.write(session, lane, told, now)
 
 
 def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> None:

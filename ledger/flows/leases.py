@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core.accounts import accounts, movements, permissions
+from ledger.core.accounts import accounts, movements, permissions, webhooks
 from ledger.core.accounts.budgets import Allowance
 from ledger.core.settlement.batches import AtStake, Status
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access import keys, leases, vouchers
+from ledger.store.access import webhooks as hooks
 from ledger.store.access.keys import Left
 from ledger.store.access.leases import Lease
 from ledger.store.chain import lanes
@@ -111,6 +113,11 @@ def held_by_gateways(session: Session, lane: Lane, consumer: Address) -> int:
     return sum(held.values()) - logged
 
 
+def spendable(session: Session, lane: Lane, consumer: Address) -> Atoms:
+    """What a consumer can still spend: of its deposit within its mandate, and of what gateways hold for it."""
+    return means(session, lane, consumer).spendable + held_by_gateways(session, lane, consumer)
+
+
 def renew(session: Session, lane: Lane, gateway: Address, now: int, lasts_ms: int) -> None:
     """Extend a live gateway's leases to `now + lasts_ms`."""
     leases.renew(session, lane, gateway, now + lasts_ms)
@@ -132,17 +139,21 @@ def reclaim(session: Session, lane: Lane, now: int) -> dict[Address, int]:
 
 
 def allot(
-    session: Session, lane: Lane, allowance: Allowance, gateway: Address, need: int, target: int
+    session: Session, lane: Lane, allowance: Allowance, gateway: Address, wanted: tuple[int, int], now: int
 ) -> tuple[int, Left | None]:
-    """Hand a gateway up to `target` atoms of a key's budgets, at least `need` or nothing. Returns how many, and what
-    was left before.
+    """Hand a gateway of a key's budgets what is `wanted`: at least the first, at best the second, or nothing, which the
+    account's webhooks are told once a period. Returns how many atoms, and what was left before.
     """
+    need, target = wanted
     left = keys.budget_left(session, lane, allowance)
     if left is None:
         return target, None
     granted = permissions.grant(left.atoms, need, target)
     if granted:
         keys.allot(session, lane, allowance, gateway, granted)
+    elif left.budget is not None:
+        told = webhooks.budget_reached(lane, left.account, left.key_id, left.budget, allowance.day)
+        hooks.write(session, lane, [told], now)
     return granted, left
 
 

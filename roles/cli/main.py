@@ -24,7 +24,7 @@ from roles.cli.shared import remedies
 from roles.wallet import home
 
 PANELS = {
-    "Pay for calls": ("wallet", "consumer"),
+    "Pay for calls": ("wallet", "consumer", "webhook"),
     "Get paid for calls": ("provider", "maker", "oem", "weaver", "curator"),
     "Run a gateway": ("operator", "realm", "local"),
     "Check everything": ("batch", "auditor"),
@@ -73,8 +73,15 @@ def build(group: str | None = None) -> typer.Typer:
             app.command(name, rich_help_panel="Start here")(getattr(local, name))
     for name, panel in GROUPS.items():
         if group == name or group not in GROUPS:
-            app.add_typer(import_module(f"roles.cli.{name}").app, name=name, rich_help_panel=panel)
+            app.add_typer(_app(name), name=name, rich_help_panel=panel)
     return app
+
+
+def _app(group: str) -> typer.Typer:
+    """A group's commands: one file a role, and one that is for all of them."""
+    found = import_module("roles.cli.shared.webhooks" if group == "webhook" else f"roles.cli.{group}").app
+    assert isinstance(found, typer.Typer)
+    return found
 
 
 def show_version(asked: bool) -> None:
@@ -225,7 +232,7 @@ def _command_of(arguments: Sequence[str]) -> list[str]:
     """The group and command that were typed, as far as they are known."""
     known = [*arguments[:1]] if arguments and arguments[0] in (*GROUPS, *TOP) else []
     if known and known[0] in GROUPS and len(arguments) > 1:
-        inside = import_module(f"roles.cli.{known[0]}").app.registered_commands
+        inside = _app(known[0]).registered_commands
         known += [arguments[1]] if arguments[1] in {one.name for one in inside} else []
     return known
 

@@ -20,7 +20,7 @@ from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, c
 from ledger.core.values.meters import Meter, quoted, rates
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import cells, documents, publication, readiness, servers
+from roles.cli.shared import cells, publication, readiness, servers
 from roles.cli.shared.payees import Ratio, add_collect, add_payee, bid_once, describe, parse_bid, warn
 from roles.cli.shared.readiness import Asked
 from roles.cli.shared.sponsorship import add_owners_order
@@ -198,9 +198,9 @@ def register(
         if not Path(name).exists():
             raise Rejected(f"{name}: no such file. A name is written @org/name: tollway maker register @org/name MODEL")
         name, described = name_for(Path(name)), replace(described, weights=Path(name))
-    documents.check_name(name, described.version)
+    publication.check_name(name, described.version)
     bid = parse_bid(ask, ratio)
-    document = described.document(name, []) if card is None else documents.read(card)
+    document = described.document(name, []) if card is None else publication.read_file(card)
     if document.get("name") != name:
         raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
     publish(document, Role.maker, bid, f"register {name} {described.version} as {here().wallet}")

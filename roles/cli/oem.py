@@ -12,7 +12,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_DIGEST, Digest, cid
 from roles.cli import maker
 from roles.cli.context import Group, here
-from roles.cli.shared import documents
+from roles.cli.shared import publication
 from roles.cli.shared.payees import Ratio, add_payee, parse_bid
 from roles.cli.shared.sponsorship import add_owners_order
 from roles.wallet import transactions
@@ -44,7 +44,7 @@ def derive(
 
     Example: tollway oem derive @south/emotion ./emotion --parent @north/emotion-base
     """
-    documents.check_name(name, described.version)
+    publication.check_name(name, described.version)
     bid = parse_bid(ask, ratio)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)

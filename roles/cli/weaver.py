@@ -18,8 +18,8 @@ from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import bundles, calls, drawing, publication
-from roles.cli.shared.documents import check_name
 from roles.cli.shared.payees import add_payee, add_staking
+from roles.cli.shared.publication import check_name
 from roles.cli.shared.sponsorship import add_owners_order
 from roles.wallet import deposits, transactions
 

@@ -42,6 +42,7 @@ from ledger.store.access.tables import ApiKeyRow
 from ledger.store.chain import lanes
 from ledger.store.receipts.tables import QuarantineRow, TermsRow
 from ledger.store.session import unit_of_work
+from roles.client import credentials
 from roles.node.callers import Callers
 from roles.node.models.loader import LoadedModels
 from roles.node.models.resale import Resold, Upstream
@@ -56,7 +57,18 @@ from tests.gateway.processes import Process
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import _relay, a_client
 from tests.gateway.workflows import pinned
-from tests.gateway.world import MAKER, PROVIDER, WEAVER, World, a_deployment, a_model, a_signer, a_voucher, code_of
+from tests.gateway.world import (
+    MAKER,
+    PROVIDER,
+    WEAVER,
+    Signing,
+    World,
+    a_deployment,
+    a_model,
+    a_signer,
+    a_voucher,
+    code_of,
+)
 
 SALT = bytes(32)
 A_KEY = {
@@ -596,6 +608,21 @@ def pay_in(house: House) -> None:
     house.poor = house.make_key(a_signer("poor"))
     house.narrow = house.make_key(a_signer("narrow"), models=["@acme/none"])
     give_credentials(house)
+    give_webhook(house)
+
+
+def give_webhook(house: House) -> None:
+    """A webhook, whose secret signs what its receiver gets and stands nowhere."""
+    sign = credentials.request(a_signer("private consumer"), house.world.domain, house.world.lane)
+    with httpx.Client(base_url=house.process.http.base_url, auth=Signing(sign)) as client:
+        body = {"url": f"{house.collector.url}/webhook", "events": ["budget.reached"]}
+        made = client.post("/v1/webhooks", json=body)
+        assert made.status_code == 201, made.text
+        secret = made.json()["secret"]
+        house.canaries.secret["secret of a webhook"] = secret.removeprefix("whsec_")
+        house.canaries.secret["bytes of a webhook's secret"] = base64.b64decode(secret[6:]).hex()
+        assert client.post(f"/v1/webhooks/{made.json()['id']}/test").status_code == 202
+    eventually(lambda: [one for one in house.collector.asked if one.path == "/webhook"])
 
 
 def give_credentials(house: House) -> None:

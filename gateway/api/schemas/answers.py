@@ -404,6 +404,72 @@ class Revoked(Answer):
     deleted: bool
 
 
+# Webhooks.
+
+
+class Webhook(Answer):
+    """Where an account is told of events. It is disabled when nothing was delivered for days; `failing_since` then says
+    since when.
+    """
+
+    id: str
+    object: Literal["webhook"]
+    account: HexAddress
+    url: str
+    events: list[str]
+    threshold: Amount | None
+    enabled: bool
+    disabled_because: str | None
+    failing_since: Ms | None
+    created_at: Ms
+
+
+class NewWebhook(Webhook):
+    """A webhook with the secret that its messages are signed with, which is shown this once."""
+
+    secret: str
+
+
+class Webhooks(Answer):
+    """An account's webhooks."""
+
+    object: Literal["list"]
+    data: list[Webhook]
+
+
+class RemovedWebhook(Answer):
+    """A webhook that is deleted, with its messages."""
+
+    id: str
+    object: Literal["webhook"]
+    deleted: bool
+
+
+class WebhookMessage(Answer):
+    """A message to a webhook, by its `webhook-id`. `answer` is the HTTP status of the last attempt, `error` why that
+    was no success. `next_at` is when it is tried again.
+    """
+
+    id: str
+    object: Literal["webhook.message"]
+    event: str
+    status: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    answer: int | None
+    error: str | None
+    created_at: Ms
+    next_at: Ms | None
+    ended_at: Ms | None
+    body: str
+
+
+class WebhookMessages(Answer):
+    """A webhook's messages, the newest first."""
+
+    object: Literal["list"]
+    data: list[WebhookMessage]
+
+
 # Models.
 
 

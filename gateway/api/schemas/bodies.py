@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.core.accounts.budgets import MAX_BUDGETS
+from ledger.core.accounts.webhooks import URL_CHARACTERS
 
 MAX_INT = 2**63 - 1
 """The largest integer a column of the database holds."""
@@ -86,6 +87,28 @@ class KeyLimits(Strict):
     expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")
     rights: list[Literal["manage", "delegate"]] = Field(default=[], max_length=2)
     realm: str | None = Field(default=None, max_length=300, pattern=NO_NUL)
+
+
+WebhookEvent = Literal[
+    "balance.low", "budget.reached", "batch.final", "claim.paid", "challenge.opened", "alarm.sounded"
+]
+
+
+class WebhookChange(Strict):
+    """What a webhook is changed to. Fields left out stay as they are. `enabled` is true again after it was disabled."""
+
+    url: str | None = Field(default=None, max_length=URL_CHARACTERS, pattern=NO_NUL)
+    events: list[WebhookEvent] | None = Field(default=None, min_length=1, max_length=16)
+    threshold: Amount | None = Field(default=None, description="for balance.low: told when less can be spent")
+    enabled: bool | None = None
+
+
+class WebhookBody(Strict):
+    """A new webhook: where messages go (https), and of which events."""
+
+    url: str = Field(max_length=URL_CHARACTERS, pattern=NO_NUL)
+    events: list[WebhookEvent] = Field(min_length=1, max_length=16)
+    threshold: Amount | None = Field(default=None, description="for balance.low: told when less can be spent")
 
 
 class KeyBody(KeyLimits):

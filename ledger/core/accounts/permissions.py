@@ -52,6 +52,8 @@ class Act(Enum):
     revoke_key = auto()
     make_key = auto()
     make_sub_key = auto()
+    change_webhooks = auto()
+    """Make, change, try and delete webhooks, and read what they were sent."""
     publish = auto()
     """Store a capsule's glue, which names no owner of its own. Documents and offers carry their signatures."""
 

@@ -21,6 +21,8 @@ INDEXED_MS = 120_000
 """A confirmed block is indexed within this time."""
 RELAYED_MS = 300_000
 """A deposit that a consumer asked for is on chain within this time."""
+SENT_MS = 120_000
+"""A gateway begins to send a message to a webhook within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Facts:
     unbatched: int = 0
     uncommitted: int = 0
     undeposited: int = 0
+    unsent: int = 0
     stake: AtStake = NOTHING_AT_STAKE
     behind: int | None = None
     indexed: int = 0
@@ -102,11 +105,13 @@ def _of_the_bond(facts: Facts) -> list[Trouble]:
 def _late(facts: Facts) -> list[Trouble]:
     worker = "start a worker and the periodic jobs, and look at their logs: deploy/README.md, What runs"
     operator = "look at the operator's ETH and at the worker's log: tollway operator status"
+    gateways = "start a gateway that has GATEWAY_SECRET, and look at its log: gateways send the messages of webhooks"
     waits = (
         ("posting_late", facts.unposted, POSTED_MS, "a receipt waits to be posted", worker),
         ("closing_late", facts.unbatched, facts.batch_ms + CLOSED_MS, "a posted receipt is in no batch", worker),
         ("commit_late", facts.uncommitted, COMMITTED_MS, "a closed batch is not on chain", operator),
         ("deposit_late", facts.undeposited, RELAYED_MS, "a deposit that was asked for is not on chain", operator),
+        ("webhooks_late", facts.unsent, SENT_MS, "a message to a webhook was not sent", gateways),
     )
     return [
         Trouble(name, f"{what}, since {_age(age)}", remedy) for name, age, limit, what, remedy in waits if age > limit

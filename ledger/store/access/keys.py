@@ -100,13 +100,14 @@ def change(session: Session, lane: Lane, key_id: str, values: dict[str, Any]) ->
 
 
 class Left(NamedTuple):
-    """What may still be taken of a key's budgets: the least of them, and the key and budget that have it; no budget
-    where a key was revoked.
+    """What may still be taken of a key's budgets: the least of them, and the key and budget that have it, and whose it
+    is; no budget where a key was revoked.
     """
 
     atoms: int
     key_id: str
     budget: Budget | None
+    account: Address
 
 
 def budget_left(session: Session, lane: Lane, allowance: Allowance) -> Left | None:
@@ -116,13 +117,13 @@ def budget_left(session: Session, lane: Lane, allowance: Allowance) -> Left | No
     rows = _locked(session, lane, allowance.line)
     revoked = next((row for row in rows if row.revoked_at is not None), None)
     if revoked is not None:
-        return Left(0, revoked.id, None)
+        return Left(0, revoked.id, None, Address(revoked.consumer))
     left = []
     for row in rows:
         for one in _budgets(row):
             if one.model in (None, allowance.model):
                 taken = _sum(session, lane, row.id, "amount", (one, allowance.day))
-                left.append(Left(max(0, one.amount - taken), row.id, one))
+                left.append(Left(max(0, one.amount - taken), row.id, one, Address(row.consumer)))
     return min(left, key=lambda one: one.atoms, default=None)
 
 

@@ -1,8 +1,8 @@
-"""Tables of a consumer's means: leases of its deposit, vouchers and requests it signed, API keys, deposits to relay,
-and permits to settle.
+"""Tables of an account's means: leases of its deposit, vouchers and requests it signed, API keys, deposits to relay,
+permits to settle; and of its webhooks.
 """
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from ledger.store.columns import big, maybe_big, maybe_octets, octets
@@ -151,3 +151,59 @@ class PermitRow(SQLModel, table=True):
     error: str | None = Field(default=None)
     requested_at: int = big()
     checked_at: int = big()
+
+
+class WebhookRow(SQLModel, table=True):
+    """Where an account wants to be told of events. `kinds` is a JSON list, `threshold` atoms of a low balance.
+
+    `encrypted` is its secret, which only the gateways can read. It is left alone until `rests_until`. `looked_at` is
+    when its account's balance was last compared with its threshold.
+    """
+
+    __tablename__ = "webhooks"
+    lane: bytes = octets(key=True)
+    id: str = Field(primary_key=True)
+    account: bytes = octets(index=True)
+    url: str = Field()
+    kinds: str = Field()
+    threshold: int | None = maybe_big()
+    nonce: bytes = octets()
+    encrypted: bytes = octets()
+    created_at: int = big()
+    disabled_at: int | None = maybe_big()
+    disabled_because: str | None = Field(default=None)
+    failing_since: int | None = maybe_big()
+    rests_until: int = big()
+    tried_at: int = big()
+    looked_at: int = big()
+
+
+class WebhookMessageRow(SQLModel, table=True):
+    """A message to a webhook: its id follows from its cause, so a cause is one message. It is due at `next_at`, which
+    is moved on before it is sent; absent when it is over. `answer` is the HTTP status of the last attempt.
+    """
+
+    __tablename__ = "webhook_messages"
+    __table_args__ = (Index("webhook_messages_due", "lane", "hook", "next_at"),)
+    lane: bytes = octets(key=True)
+    hook: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    kind: str = Field()
+    body: str = Field()
+    created_at: int = big(index=True)
+    status: str = Field()
+    attempts: int = big()
+    next_at: int | None = maybe_big()
+    answer: int | None = maybe_big()
+    error: str | None = Field(default=None)
+    ended_at: int | None = maybe_big()
+
+
+class WebhookConditionRow(SQLModel, table=True):
+    """What a webhook was told of and still holds, such as a low balance: it is told again when it begins anew."""
+
+    __tablename__ = "webhook_conditions"
+    lane: bytes = octets(key=True)
+    hook: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    since: int = big()

@@ -7,7 +7,7 @@ from sqlmodel import Session
 from ledger.core.settlement.batches import Status
 from ledger.core.settlement.troubles import Facts
 from ledger.core.values.ids import Address, Lane
-from ledger.store.access import deposits, permits
+from ledger.store.access import deposits, permits, webhooks
 from ledger.store.chain import chain_time
 from ledger.store.receipts import call_locks, receipts, segments, watermarks
 from ledger.store.settlement import batches, challenges
@@ -22,7 +22,7 @@ def read(session: Session, lane: Lane, batch_ms: int, now: int) -> Facts:
         return max((at - one.receipt.ended_at for one in found if one is not None), default=0)
 
     built = batches.with_status(session, lane, Status.built, Status.signed)
-    asked = deposits.oldest_waiting(session, lane)
+    asked, untried = deposits.oldest_waiting(session, lane), webhooks.oldest_untried(session, lane)
     indexed_at = chain_time.indexed_at(session)
     return Facts(
         batch_ms,
@@ -30,6 +30,7 @@ def read(session: Session, lane: Lane, batch_ms: int, now: int) -> Facts:
         unbatched=oldest((mark.gateway, mark.batched_seq) for mark in marks if mark.batched_seq < mark.posted_seq),
         uncommitted=now - built[0].built_at if built else 0,
         undeposited=now - asked if asked is not None else 0,
+        unsent=now - untried if untried is not None else 0,
         indexed=now - indexed_at if indexed_at is not None else 0,
         silent=tuple(call_locks.ages(session, lane).items()),
         quarantined=tuple(segments.quarantined(session, lane)),

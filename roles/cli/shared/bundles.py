@@ -16,7 +16,7 @@ from ledger.core.values import documents
 from ledger.core.values.documents import Document, Json, Mistake
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, cid, did
-from roles.cli.shared.documents import read as read_file
+from roles.cli.shared.publication import read_file
 
 MAGIC = b"\0asm"
 NAME = "bafkrei[a-z2-7]{52}|@[a-z0-9-]+/[a-z0-9._-]+|model:.+"

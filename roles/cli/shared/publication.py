@@ -2,10 +2,12 @@
 ever; the document itself goes to the gateway.
 """
 
+from pathlib import Path
+
 from ledger.core.catalog import names
 from ledger.core.catalog.models import granted, parents
 from ledger.core.catalog.names import Name
-from ledger.core.values.documents import Document, document_id, validate
+from ledger.core.values.documents import Document, document_id, parse, validate
 from ledger.core.values.documents import digest as digest_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -18,6 +20,21 @@ from roles.wallet import signing, transactions
 WAIT_SECONDS = 30
 NOT_INDEXED = "is not registered"
 """The gateway's reason while its ledger has not read the registration from the chain."""
+
+
+def read_file(path: Path) -> Document:
+    """The JSON object in a file. Rejected, naming the file, when it is none."""
+    try:
+        return parse(path.read_bytes())
+    except Rejected as error:
+        raise Rejected(f"{path} is {error.message}", path=str(path)) from error
+
+
+def check_name(name: str, version: str) -> None:
+    """Rejected unless a document can have this name and version."""
+    if not name.startswith("@") or "/" not in name:
+        raise Rejected(f"{name!r} is not a model's name: write @org/name, in lower case", name=name)
+    names.of_document({"name": name, "version": version})
 
 
 def publish(document: Document) -> dict[str, object]:

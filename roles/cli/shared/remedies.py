@@ -19,6 +19,10 @@ BY_CODE = {
     "model_not_found": "tollway consumer models",
     "no_such_receipt": "tollway consumer receipts",
     "no_such_batch": "tollway batch list",
+    "no_such_webhook": "tollway webhook list",
+    "too_many_webhooks": "tollway webhook delete ID",
+    "webhook_disabled": "tollway webhook change ID --enable",
+    "unknown_account": "tollway consumer deposit AMOUNT",
     "ERC20InsufficientBalance": FAUCET,
     "NotOwner": "the wallet that owns it: -w NAME",
 }

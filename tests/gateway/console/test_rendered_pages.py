@@ -40,7 +40,7 @@ from tests.gateway.workflows import LAST, Loom, inferring
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_model, a_signer
 from tests.javascript import NODE
 
-OWN = ("/activity", "/keys", "/money", "/wallet", "/operator")
+OWN = ("/activity", "/keys", "/webhooks", "/money", "/wallet", "/operator")
 LISTS = ("/models", "/models?all=true", "/capsules", "/payees", "/explorer", "/explorer/earnings")
 PAGES = ("/", "/models/@acme/chat", *LISTS, *OWN)
 POLICY = {
