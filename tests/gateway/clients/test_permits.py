@@ -34,6 +34,7 @@ from ledger.flows import permits, transactions
 from ledger.store.access import permits as stored_permits
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
+from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.clients.test_paying import HERE, whole_or_streamed
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
@@ -218,7 +219,7 @@ async def test_a_chain_without_the_contract_serves_nobody(lane: Lane) -> None:
 
 
 @pytest.mark.skipif(not (HERE / "node_modules").exists(), reason="no clients there: make test-slow installs them")
-def test_x402_of_npm_pays_a_call_and_a_stream_by_upto(lane: Lane, tmp_path: Path) -> None:
+def test_x402_of_npm_pays_a_call_and_a_stream_by_upto(lane: Lane, tmp_path: Path, record_property: Record) -> None:
     account: LocalAccount = Account.create()
     lane.fund(account)
     before = lane.chain.balance(WALLET)
@@ -229,7 +230,8 @@ def test_x402_of_npm_pays_a_call_and_a_stream_by_upto(lane: Lane, tmp_path: Path
         ended = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=120, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         eventually(lambda: stored(lane.world) == [("settled", PRICE)] * 2)
-    payments = json.loads(ended.stdout)
+    note(record_property, "paying/x402_upto.mjs", ended.stdout)
+    payments = json.loads(ended.stdout.splitlines()[-1])
     assert [one["success"] for one in payments] == [True, True]
     assert payments[0]["amount"] == str(PRICE)
     assert lane.chain.balance(WALLET) - before == 2 * PRICE

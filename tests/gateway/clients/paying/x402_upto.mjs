@@ -1,4 +1,4 @@
-// @x402/fetch pays for a call by x402's `upto`: a plain one and a streamed one. Prints what it read of its payments.
+// `@x402/fetch` pays for a call by x402's `upto`: a plain one and a streamed one. Prints what it read of its payments.
 import assert from "node:assert/strict";
 import { UptoEvmScheme } from "@x402/evm/upto/client";
 import { decodePaymentResponseHeader, wrapFetchWithPayment, x402Client } from "@x402/fetch";
@@ -20,4 +20,5 @@ for (const stream of [false, true]) {
   assert.ok(stream ? text.trimEnd().endsWith("data: [DONE]") : JSON.parse(text).choices.length);
   receipts.push(decodePaymentResponseHeader(answer.headers.get("payment-response")));
 }
+console.log("done: plain, streamed, paid");
 console.log(JSON.stringify(receipts));
