@@ -68,7 +68,7 @@ def key(settled: Person) -> str:
 def test_a_reader_verifies_a_receipt_in_the_browser_with_an_endpoint_of_its_choice(
     on_chain: Settled, browser: Browser
 ) -> None:
-    dead = f"http://127.0.0.1:{free_port()}"
+    dead, (signer, _, seq) = f"http://127.0.0.1:{free_port()}", on_chain.receipt.partition("-")
     found = browser.visits(
         "receipt",
         on_chain.gateway,
@@ -77,6 +77,7 @@ def test_a_reader_verifies_a_receipt_in_the_browser_with_an_endpoint_of_its_choi
         rpc=on_chain.rpc,
         dead=dead,
         other="0x" + "11" * 20,
+        another=f"{signer}-{int(seq) - 1}",
     )
     assert found["named"] == on_chain.settlement
     truth = found["truth"]
@@ -89,6 +90,9 @@ def test_a_reader_verifies_a_receipt_in_the_browser_with_an_endpoint_of_its_choi
     assert found["inputs"]["RPC endpoint"] == on_chain.rpc
     alone = found["alone"]
     assert (alone["result"], alone["checks"][-1][:2]) == ("open", ["Chain", "\N{EN DASH} not checked"])
+    assert found["another"]["result"] == "fails"
+    [(name, _, said)] = found["another"]["checks"]
+    assert (name, said.endswith(f", not {on_chain.receipt}")) == ("Evidence", True)
     for name, said in (("elsewhere", "you named"), ("dead", "does not answer")):
         failed = found[name]
         chain = next(check for check in failed["checks"] if check[0] == "Chain")
@@ -137,7 +141,7 @@ def test_a_reader_sees_what_a_payee_earned_and_what_it_spent_itself_as_plots(
     assert "Can be claimed" in found["tiles"]
     assert [name for name, _ in found["plots"]] == ["Charged by day", "Charged by model", "Charged by key"]
     assert all(bars == min(rows, 12) > 0 for (_, bars), rows in zip(found["plots"], found["tables"], strict=True))
-    assert found["csv"] == "activity.csv"
+    assert (found["sound"], found["csv"]) == (["8", "5"], "activity.csv")
 
 
 def test_an_account_pays_in_and_makes_changes_and_replaces_a_key_with_its_browsers_wallet(

@@ -1,6 +1,6 @@
 // A reader presses the button on a receipt's page: with an endpoint that tells the truth, without one, with one that does
-// not answer, and with a contract that is not the receipt's.
-export default async function visit(visitor, { receipt, rpc, dead, other }) {
+// not answer, with a contract that is not the receipt's, and at a gateway that shows another receipt than the one asked for.
+export default async function visit(visitor, { receipt, rpc, dead, other, another }) {
   const { page } = visitor;
   await visitor.go(`/explorer/receipts/${receipt}`);
   const contract = page.getByLabel('Settlement contract');
@@ -30,6 +30,11 @@ export default async function visit(visitor, { receipt, rpc, dead, other }) {
   await page.getByLabel('Read the whole batch file').uncheck();
   found.alone = await pressed('', named);
   found.elsewhere = await pressed(rpc, other);
+  await page.route(`**/v1/receipts/${receipt}`, async (route) => {
+    route.fulfill({ response: await route.fetch({ url: route.request().url().replace(receipt, another) }) });
+  });
+  found.another = await pressed(rpc, named);
+  await page.unrouteAll();
   const before = visitor.findings.length;
   found.dead = await pressed(dead, named);
   // Chromium itself notes that nobody answered there: that is what was asked for.
