@@ -25,6 +25,7 @@ from ledger.flows import leases, webhooks
 from ledger.store.access import webhooks as hooks
 from ledger.store.access.tables import WebhookMessageRow, WebhookRow
 from ledger.store.session import unit_of_work
+from ledger.store.settlement.alarms import Alarm
 from tests.gateway.conftest import Refused, Run
 from tests.gateway.hooks import Hook, a_hook
 from tests.gateway.nodes import Node, answering
@@ -308,9 +309,17 @@ def test_a_webhook_is_tried_ten_times_a_minute_at_most(hook: Hook) -> None:
     assert (refused.status_code, code_of(refused.json())) == (429, "rate_limited")
 
 
-def test_the_operator_chooses_alarms(world: World, gateway: Running, other_node: Node) -> None:
+def test_an_alarm_is_told_to_the_operator_who_chose_it(world: World, gateway: Running, other_node: Node) -> None:
     hook = a_hook(gateway, OPERATOR, other_node, "alarm.sounded", "challenge.opened")
     assert hook.shown()["events"] == ["alarm.sounded", "challenge.opened"]
+    with unit_of_work(world.engine) as session:
+        webhooks.tell_alarms(session, PRIVATE_LANE, [Alarm("L1", "it is short")], [], now_ms())
+    (message,) = hook.got()
+    assert (message["type"], message["data"]["name"], message["data"]["message"]) == (
+        "alarm.sounded",
+        "L1",
+        "it is short",
+    )
 
 
 def test_a_gateway_without_a_secret_keeps_no_webhooks(world: World, consumer: Signer, other_node: Node) -> None:
