@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from sqlmodel import Session
 
 from gateway.call import routing as routes
-from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
+from gateway.catalog.catalog import Candidate, Catalog, Entry, ModelEntry
 from gateway.context import Gateway
 from ledger.core.accounts import accounts
 from ledger.core.accounts.postings import Balance
@@ -150,7 +150,7 @@ def odds_in(catalog: Catalog, payee: Address) -> Odds:
     return odds
 
 
-def _odds(entry: Any, payee: Address, change_ppm: int) -> tuple[int, int]:
+def _odds(entry: Entry | None, payee: Address, change_ppm: int) -> tuple[int, int]:
     alive = eligibility.alive(entry.candidates) if isinstance(entry, ModelEntry) else []
     own = next((one for one in alive if one.provider == payee), None)
     if own is None or len(alive) == 1:

@@ -19,6 +19,7 @@ from ledger.core.values.ids import Address, cid, to_hex
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
+    from ledger.core.catalog.bids import Role
     from ledger.core.settlement.batch_file import BatchFile
     from ledger.core.settlement.cumulatives import Cumulatives
     from ledger.core.settlement.earnings import Earnings, Source
@@ -77,18 +78,17 @@ class Report:
     @property
     def rows(self) -> list[dict[str, object]]:
         """A row for each payee, role and model, the largest first, with the first and last epoch in which it earned."""
-        totals: Counter[tuple[Address, int, bytes]] = Counter()
-        epochs: dict[tuple[Address, int, bytes], tuple[int, int]] = {}
-        roles = {}
+        totals: Counter[tuple[Address, Role, bytes]] = Counter()
+        epochs: dict[tuple[Address, Role, bytes], tuple[int, int]] = {}
         for source, amount in self.amounts.items():
-            key = source.payee, int(source.role), source.subject
+            key = source.payee, source.role, source.subject
             first, last = epochs.get(key, (source.epoch, source.epoch))
-            epochs[key], roles[int(source.role)] = (min(first, source.epoch), max(last, source.epoch)), source.role
+            epochs[key] = min(first, source.epoch), max(last, source.epoch)
             totals[key] += amount
         return [
             {
                 "payee": to_hex(payee),
-                "role": roles[role].name,
+                "role": role.name,
                 "model": cid(subject),
                 "first_epoch": epochs[payee, role, subject][0],
                 "last_epoch": epochs[payee, role, subject][1],

@@ -137,7 +137,7 @@ def take(session: Session, lane: Lane, now: int, limits: tuple[int, int], withou
     """Take what is due: of at most `limits[0]` webhooks, those first that were sent to longest ago, at most `limits[1]`
     messages each. Webhooks that another gateway just takes of are passed over, and those `without`.
 
-    The next attempt of each is moved on to where it is after a failed one, as the sender may never say how it ended.
+    The next attempt of each is moved on by `TAKEN_MS`, as the sender may never say how it ended.
     """
     due = select(WebhookMessageRow.id).where(
         col(WebhookMessageRow.lane) == lane,
@@ -156,7 +156,7 @@ def take(session: Session, lane: Lane, now: int, limits: tuple[int, int], withou
         messages = tuple(_message(row) for row in session.exec(mine))
         these = [col(WebhookMessageRow.id).in_([one.id for one in messages])]
         moved = update(WebhookMessageRow).filter_by(lane=lane, hook=hook.id).where(*these)
-        execute(session, moved.values(next_at=now + webhooks.SCHEDULE_MS[1]))
+        execute(session, moved.values(next_at=now + webhooks.TAKEN_MS))
         taken.append(Due(hook, messages))
     if taken:
         names = [hook.id for hook in hooks]
