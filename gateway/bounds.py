@@ -384,13 +384,15 @@ class Tasks(Places["asyncio.Task[object]"]):
 
 
 class Rates:
-    """A number of events a minute for each address, as many at once after a quiet minute.
+    """A number of events a minute, or in other `seconds`, for each address, as many at once after as long a quiet.
 
     While all cause more than `together`, an address may cause `when_busy`.
     """
 
-    def __init__(self, a_minute: int, together: int | None = None, when_busy: int = 0) -> None:
-        self._a_minute = a_minute
+    def __init__(
+        self, a_minute: int, together: int | None = None, when_busy: int = 0, *, seconds: float = 60.0
+    ) -> None:
+        self._a_minute, self._seconds = a_minute, seconds
         self._busy = (Rates(together), Rates(when_busy)) if together is not None else None
         self._left: dict[str, tuple[float, float]] = {}
 
@@ -400,7 +402,7 @@ class Rates:
         if known is None:
             return float(self._a_minute)
         left, at = known
-        return min(float(self._a_minute), left + (monotonic() - at) * self._a_minute / 60)
+        return min(float(self._a_minute), left + (monotonic() - at) * self._a_minute / self._seconds)
 
     def note(self, address: str) -> None:
         """Count an event."""

@@ -179,7 +179,9 @@ class Running:
         forwarder = Forwarder(engine, signer.address, settings.internal_url, tunnels)
         allowed = networks(settings.allowed_networks)
         upstream = Pool(Guard(allowed), limits, tunnels, forwarder)
-        outbox = Outbox(Pool(Guard(allowed), LIMITS, tunnels, forwarder))
+        others = networks(settings.webhook_networks)
+        to_receivers = Pool(Guard(others), LIMITS, tunnels, forwarder)
+        outbox = Outbox(to_receivers, Guard((*allowed, *others)), operator)
 
         def holdings() -> dict[Address, int]:
             return in_transaction(engine, lambda session: leases.unspent(session, lane, signer.address))

@@ -61,7 +61,13 @@ class Settings(BaseSettings):
     hedge_ms: int = Field(default=0, ge=0, description="ask a second node after so long; 0: never")
 
     trusted_proxies: str = Field(default="", description="proxies in front of this gateway, as CIDRs: X-Forwarded-For")
-    allowed_networks: str = Field(default="", description="private ranges that nodes may be in, as CIDRs")
+    allowed_networks: str = Field(
+        default="", description="private ranges that nodes and the operator's webhooks may be in, as CIDRs"
+    )
+    webhook_networks: str = Field(
+        default="",
+        description="private ranges that webhooks of all accounts may be in, as CIDRs: for tests and private grids",
+    )
     tau_ppm: int = Field(default=350_000, ge=0, le=1_000_000, description="how far above the best price a route may be")
     kappa_atoms: int = Field(default=1_000_000, ge=1, description="stake that covers one call at a time")
     tokenizers: Path | None = Field(default=None, description="folder of <model CID>.json tokenizers")

@@ -27,7 +27,7 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from gateway.upstream import target
-from gateway.upstream.guard import NotLookedUp
+from gateway.upstream.guard import Guard, NotLookedUp
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.permissions import Act, Subject
@@ -146,7 +146,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            await check_reachable(gateway, server, request)
+            await check_reachable(gateway, gateway.upstream.guard, server, request)
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
@@ -209,16 +209,18 @@ def ends_at(gateway: Gateway, epoch: int) -> str:
     return datetime.fromtimestamp(min(at, LAST_SECOND), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-async def check_reachable(gateway: Gateway, server: target.Target, request: Request, param: str = "serve") -> None:
-    """Refused unless the gateway may call a server at all, as its name says now. When names of others wait for silent
-    servers the offer is taken unseen: whoever is called is looked up, and checked, before each connection.
+async def check_reachable(
+    gateway: Gateway, guard: Guard, server: target.Target, request: Request, param: str = "serve"
+) -> None:
+    """Refused unless a guard lets the gateway call a server at all, as its name says now. When names of others wait for
+    silent servers the offer is taken unseen: whoever is called is looked up, and checked, before each connection.
     """
     sender: Sender = request.scope["state"]["sender"]
     headers = {name.lower(): value for name, value in request.headers.raw}
     address = gateway.connections.addresses.of_request(sender.address, headers)
     try:
         async with asyncio.timeout(bounds.FETCH_SECONDS):
-            await gateway.upstream.guard.resolve(server.host, server.port, address)
+            await guard.resolve(server.host, server.port, address)
     except NotLookedUp:
         return
     except TimeoutError:

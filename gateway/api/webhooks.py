@@ -20,8 +20,9 @@ from gateway.payment.auth import Caller, require
 from gateway.webhooks import targets
 from ledger.core.accounts import accounts
 from ledger.core.accounts import webhooks as rules
+from ledger.core.accounts.budgets import DAY_MS
 from ledger.core.accounts.permissions import Act, Subject
-from ledger.core.accounts.webhooks import MAX_WEBHOOKS, OF_OPERATORS, TESTS_A_MINUTE, Kind, Webhook
+from ledger.core.accounts.webhooks import MAX_WEBHOOKS, OF_OPERATORS, TESTS_A_DAY, TESTS_A_MINUTE, Kind, Webhook
 from ledger.core.catalog.bids import Role
 from ledger.core.values import atoms
 from ledger.core.values.atoms import Atoms
@@ -43,7 +44,7 @@ async def make_webhook(body: WebhookBody, gateway: Here, caller: Asking, request
     _require(caller)
     kinds = _kinds(gateway, caller.consumer, body.events)
     threshold = _threshold(kinds, body.threshold)
-    await _check_url(gateway, body.url, request)
+    await _check_url(gateway, caller, body.url, request)
     account, name = caller.consumer, "hook_" + os.urandom(12).hex()
     secret, nonce, encrypted = targets.new_secret(gateway.settings.secret, gateway.lane, account, name)
     hook = Webhook(name, account, body.url, kinds, threshold, nonce, encrypted, now_ms())
@@ -75,7 +76,7 @@ async def change_webhook(
     """Change where a webhook leads, what it is about, or whether it is sent to. Its secret stays."""
     _require(caller)
     if body.url is not None:
-        await _check_url(gateway, body.url, request)
+        await _check_url(gateway, caller, body.url, request)
 
     def change(session: Session) -> dict[str, Any]:
         hook = _find(session, gateway, caller, hook_id)
@@ -109,6 +110,10 @@ async def delete_webhook(hook_id: HookId, gateway: Here, caller: Asking) -> dict
 async def try_webhook(hook_id: HookId, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Send a webhook a message of type `test`. `GET /v1/webhooks/{id}/messages` says whether it arrived."""
     _require(caller)
+    tests, account = gateway.outbox.tests, caller.consumer.hex()
+    if tests.left(account) < 1:
+        message = f"webhooks of an account are tried at most {TESTS_A_DAY} times a day"
+        raise Refusal(429, "rate_limited", message, retry_after=DAY_MS // 1_000 // TESTS_A_DAY)
 
     def write(session: Session) -> Message:
         now, hook = now_ms(), _find(session, gateway, caller, hook_id)
@@ -117,10 +122,13 @@ async def try_webhook(hook_id: HookId, gateway: Here, caller: Asking) -> dict[st
         if store.count_tests(session, gateway.lane, hook.id, now - rules.MINUTE) >= TESTS_A_MINUTE:
             message = f"a webhook is tried at most {TESTS_A_MINUTE} times a minute"
             raise Refusal(429, "rate_limited", message, retry_after=60)
-        store.change(session, gateway.lane, hook.id, {"rests_until": 0})  # who tries it has repaired it
+        if not store.is_not_found(session, gateway.lane, hook.id):
+            store.change(session, gateway.lane, hook.id, {"rests_until": 0})  # who tries it has repaired it
         return store.write_to(session, gateway.lane, hook, rules.trial(gateway.lane, hook, os.urandom(16)), now)
 
-    return _shown_message(await gateway.aside(write))
+    written = await gateway.aside(write)
+    tests.note(account)
+    return _shown_message(written)
 
 
 @router.get("/webhooks/{hook_id}/messages", response_model=answers.WebhookMessages)
@@ -169,11 +177,12 @@ def _threshold(kinds: tuple[Kind, ...], amount: str | None) -> Atoms | None:
     return threshold
 
 
-async def _check_url(gateway: Gateway, url: str, request: Request) -> None:
+async def _check_url(gateway: Gateway, caller: Caller, url: str, request: Request) -> None:
     """Refused unless messages may go there, as its host's name says now. It is looked up again for each attempt."""
-    target = targets.parse(url, gateway.outbox.pool.guard)
+    guard = gateway.outbox.guard_of(caller.consumer)
+    target = targets.parse(url, guard)
     try:
-        await check_reachable(gateway, target, request, "url")
+        await check_reachable(gateway, guard, target, request, "url")
     except NodeFailed as error:
         raise Refusal(400, "invalid_url", f"the host {target.host!r} cannot be resolved", param="url") from error
     except Rejected as error:

@@ -167,7 +167,8 @@ class Pool:
         secure = target.scheme == "https"
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
-                address = target.host if target.ours else await self.guard.resolve(target.host, target.port)
+                address = target.address or (target.host if target.ours else "")
+                address = address or await self.guard.resolve(target.host, target.port)
                 began = loop.time()
                 _, connection = await loop.create_connection(
                     lambda: Connection(loop, release),

@@ -26,6 +26,8 @@ class Target:
     """Extra header lines sent with every request, such as an upstream's credentials. Never shown."""
     ours: bool = False
     """Another gateway of the lane: its address comes from the operator and may be private."""
+    address: str = ""
+    """Where its host was found already, and may be called; empty: it is looked up for each connection."""
 
     host_header: bytes = field(init=False, repr=False, compare=False)
     """The value of the `Host` header."""

@@ -5,13 +5,17 @@ Nodes share neither the connections nor the look-ups of names: a webhook leads w
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from gateway import bounds
+from gateway.bounds import Addresses, Rates
+from gateway.upstream.guard import Guard
 from gateway.upstream.http import Limits
 from gateway.upstream.pool import Pool
-from ledger.core.accounts.webhooks import Webhook
+from ledger.core.accounts.budgets import DAY_MS
+from ledger.core.accounts.webhooks import TESTS_A_DAY, Webhook
 from ledger.core.values.ids import Address
 
 LIMITS = Limits(
@@ -21,16 +25,26 @@ LIMITS = Limits(
     keep_connections=0,
 )
 """Nothing is kept open: what a receiver says after its status is not read."""
+_NO_PROXIES: Final = Addresses(())
 
 
 class Outbox:
-    """A task for each webhook that is sent to, by the connections of `pool`."""
+    """A task for each webhook that is sent to, by the connections of `pool`, whose guard says where they may lead. For
+    the operator's `own` does: nobody else's webhooks reach the networks that nodes may be in.
+    """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, own: Guard, operator: Address) -> None:
         self.pool = pool
+        self._own, self._operator = own, operator
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._accounts = Counter[Address]()
         self._hosts = Counter[str]()
+        self.tests = Rates(TESTS_A_DAY, seconds=DAY_MS / 1_000)
+        """Test messages, by account: in memory, so that they are counted when their webhook is gone."""
+
+    def guard_of(self, account: Address) -> Guard:
+        """What says where webhooks of an account may lead."""
+        return self._own if account == self._operator else self.pool.guard
 
     @property
     def room(self) -> int:
@@ -42,25 +56,35 @@ class Outbox:
         """The webhooks that are sent to."""
         return list(self._tasks.values())
 
-    def has_room(self, hook: Webhook, host: str) -> bool:
-        """Whether one more webhook of this account, at this host, may be sent to now."""
-        account_room = self._accounts[hook.account] < bounds.WEBHOOKS_AN_ACCOUNT
-        return account_room and self._hosts[host] < bounds.WEBHOOKS_A_HOST
+    def has_room(self, account: Address) -> bool:
+        """Whether one more webhook of an account may be sent to now."""
+        return self._accounts[account] < bounds.WEBHOOKS_AN_ACCOUNT
 
-    def begin(self, hook: Webhook, host: str, work: Coroutine[Any, Any, None]) -> None:
+    @contextmanager
+    def at(self, address: str) -> Iterator[bool]:
+        """A place at a receiver's address, of which one host may have many names; False when it has none left."""
+        host = _NO_PROXIES.of_connection(address)
+        if self._hosts[host] >= bounds.WEBHOOKS_A_HOST:
+            yield False
+            return
+        self._hosts[host] += 1
+        try:
+            yield True
+        finally:
+            self._hosts[host] -= 1
+            self._hosts += Counter()  # without those that have none
+
+    def begin(self, hook: Webhook, work: Coroutine[Any, Any, None]) -> None:
         """Send to a webhook. It takes a place until it has ended."""
         task = asyncio.create_task(work)
         self._tasks[task] = hook.id
         self._accounts[hook.account] += 1
-        self._hosts[host] += 1
-        task.add_done_callback(lambda ended: self._end(ended, hook.account, host))
+        task.add_done_callback(lambda ended: self._end(ended, hook.account))
 
-    def _end(self, task: asyncio.Task[None], account: Address, host: str) -> None:
+    def _end(self, task: asyncio.Task[None], account: Address) -> None:
         del self._tasks[task]
         self._accounts[account] -= 1
-        self._hosts[host] -= 1
-        self._accounts += Counter()  # without those that have none
-        self._hosts += Counter()
+        self._accounts += Counter()
 
     async def close(self) -> None:
         """Stop. What is under way will be due again, with the same id."""

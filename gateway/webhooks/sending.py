@@ -1,12 +1,13 @@
 """Sending the messages that wait for webhooks: every gateway of a lane sends, each what it takes.
 
-One that is slow delays its own account alone: each webhook gets its messages one after the other, an account and a host
-have few places at a time, and an attempt has few seconds. Of an answer only its status is read; then the connection is
-closed. Whoever crashes between an attempt and its record leaves the message due, with the same id.
+One that is slow delays its own account alone: each webhook gets its messages one after the other, an account and an
+address have few places at a time, and an attempt has few seconds. Of an answer only its status is read; then the
+connection is closed. Whoever crashes between an attempt and its record leaves the message due, with the same id.
 """
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from sqlmodel import Session
 
@@ -14,11 +15,12 @@ from gateway import bounds
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal
+from gateway.upstream.guard import NotLookedUp
 from gateway.upstream.target import Target
 from gateway.webhooks import targets
 from ledger.core.accounts import webhooks as rules
 from ledger.core.accounts.webhooks import Status, Webhook
-from ledger.core.values.errors import TollwayError
+from ledger.core.values.errors import Rejected, TollwayError
 from ledger.store.access import webhooks
 from ledger.store.access.webhooks import Due, Message
 
@@ -45,34 +47,57 @@ async def send_due(gateway: Gateway) -> None:
 
 
 async def _begin(gateway: Gateway, due: Due) -> None:
+    outbox, account = gateway.outbox, due.hook.account
     try:
-        target = targets.parse(due.hook.url, gateway.outbox.pool.guard)
+        target = targets.parse(due.hook.url, outbox.guard_of(account))
     except Refusal as refused:  # the operator took back what it allowed
         reason = refused.message
         await gateway.aside(lambda session: webhooks.disable(session, gateway.lane, due.hook, reason, now_ms()))
         return
-    if not gateway.outbox.has_room(due.hook, target.host):
-        names = [one.id for one in due.messages]
-        await gateway.aside(lambda session: webhooks.give_back(session, gateway.lane, due.hook.id, names, now_ms()))
+    if not outbox.has_room(account):
+        await _give_back(gateway, due)
         return
-    gateway.outbox.begin(due.hook, target.host, _send_all(gateway, target, due))
+    outbox.begin(due.hook, _send_all(gateway, target, due))
 
 
 async def _send_all(gateway: Gateway, target: Target, due: Due) -> None:
-    """Send messages one after the other, until one fails: then the others wait until it is tried again."""
+    """Send messages to where the webhook's host is now: it is looked up once for all of them."""
     try:
         secret = targets.secret_of(gateway.settings.secret, gateway.lane, due.hook)
-        failing_since = due.hook.failing_since
-        for place, message in enumerate(due.messages):
-            answer, error = await _send(gateway, target, secret, message)
-            end = rules.outcome(failing_since, message.attempts + 1, answer, now_ms())
-            rest = [one.id for one in due.messages[place + 1 :]] if end.status is not Status.delivered else []
-            await _record(gateway, due.hook, message, (answer, error), end, rest)
-            if end.status is not Status.delivered:
-                return
-            failing_since = None
+        found = await _look_up(gateway, target, due.hook)
+        if found is None:
+            await _record(gateway, due, 0, (None, rules.NOT_FOUND))
+            return
+        with gateway.outbox.at(found.address) as is_free:
+            await (_send_each(gateway, found, secret, due) if is_free else _give_back(gateway, due))
+    except NotLookedUp:
+        await _give_back(gateway, due)
     except (TollwayError, OSError) as error:
         log.error("webhook_not_sent", extra={"webhook": due.hook.id, "reason": str(error)})
+
+
+async def _look_up(gateway: Gateway, target: Target, hook: Webhook) -> Target | None:
+    """A target at the address where it may be called now; None without. Few names of an account are looked up at once:
+    their server may let each wait. Raises NotLookedUp when those of others take all threads.
+    """
+    guard = gateway.outbox.guard_of(hook.account)
+    try:
+        async with asyncio.timeout(bounds.WEBHOOK_SECONDS):
+            return replace(target, address=await guard.resolve(target.host, target.port, hook.account.hex()))
+    except (TimeoutError, NodeFailed, Rejected, Refusal):
+        return None
+
+
+async def _send_each(gateway: Gateway, target: Target, secret: bytes, due: Due) -> None:
+    """Send messages one after the other, until one fails: then the others wait until it is tried again."""
+    for place, message in enumerate(due.messages):
+        if not await _record(gateway, due, place, await _send(gateway, target, secret, message)):
+            return
+
+
+async def _give_back(gateway: Gateway, due: Due) -> None:
+    names = [one.id for one in due.messages]
+    await gateway.aside(lambda session: webhooks.give_back(session, gateway.lane, due.hook.id, names, now_ms()))
 
 
 async def _send(gateway: Gateway, target: Target, secret: bytes, message: Message) -> tuple[int | None, str | None]:
@@ -93,15 +118,13 @@ async def _send(gateway: Gateway, target: Target, secret: bytes, message: Messag
     return status, "redirects are not followed" if 300 <= status < 400 else f"it answered {status}"
 
 
-async def _record(
-    gateway: Gateway,
-    hook: Webhook,
-    message: Message,
-    said: tuple[int | None, str | None],
-    end: rules.Outcome,
-    rest: list[str],
-) -> None:
-    now = now_ms()
+async def _record(gateway: Gateway, due: Due, place: int, said: tuple[int | None, str | None]) -> bool:
+    """Record how the attempt to send one of the messages ended. Returns whether it was delivered: the others go on."""
+    now, hook, message = now_ms(), due.hook, due.messages[place]
+    failing_since = hook.failing_since if place == 0 else None  # an earlier one was delivered
+    end = rules.outcome(failing_since, message.attempts + 1, said[0], now)
+    is_delivered = end.status is Status.delivered
+    rest = [one.id for one in due.messages[place + 1 :]] if not is_delivered else []
 
     def work(session: Session) -> None:
         webhooks.record(session, gateway.lane, message, said, end, now)
@@ -110,6 +133,7 @@ async def _record(
             webhooks.disable(session, gateway.lane, hook, end.disabled_because, now)
 
     await gateway.aside(work)
-    gateway.metrics.webhook_attempted("delivered" if end.status is Status.delivered else "failed")
+    gateway.metrics.webhook_attempted("delivered" if is_delivered else "failed")
     if end.disabled_because is not None:
         log.info("webhook_disabled", extra={"webhook": hook.id, "reason": end.disabled_because})
+    return is_delivered

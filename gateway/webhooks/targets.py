@@ -43,7 +43,7 @@ def parse(url: str, guard: Guard) -> Target:
     if parts.scheme == "http" and not (_is_address(host) and guard.allows(host)):
         raise _refused(
             "a webhook is an https URL; http does only for an address that the operator names in "
-            "GATEWAY_ALLOWED_NETWORKS"
+            "GATEWAY_WEBHOOK_NETWORKS"
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)

@@ -73,8 +73,10 @@ def publish(session: Session, lane: Lane, window_ms: int, now: int) -> int:
         if batch.until is not None and is_window_over(batch.until, now):
             batches.set_final(session, batch, now)
             wanted = hooks.accounts(session, lane, webhooks.Kind.batch_final)
-            paid = {to: atoms for to, atoms in batches.earned(session, lane, batch.number).items() if to[0] in wanted}
-            hooks.write(session, lane, webhooks.batch_final(lane, (batch.number, batch.header.id), paid, AIC), now)
+            if wanted:  # it may pay very many
+                sums = batches.earned(session, lane, batch.number)
+                paid = {to: atoms for to, atoms in sums.items() if to[0] in wanted}
+                hooks.write(session, lane, webhooks.batch_final(lane, (batch.number, batch.header.id), paid, AIC), now)
             count += 1
     return count
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlmodel import Session
 
 from ledger.core.accounts import webhooks
-from ledger.core.accounts.webhooks import KEPT_MS, Kind
+from ledger.core.accounts.webhooks import KEPT_MS, TEST_KEPT_MS, Kind
 from ledger.core.settlement.troubles import Trouble, remedy_of
 from ledger.core.values.atoms import Atoms, Currency
 from ledger.core.values.ids import Address, Lane
@@ -62,4 +62,4 @@ def tell_alarms(session: Session, lane: Lane, alarms: Sequence[Alarm], troubles:
 
 def forget(session: Session, lane: Lane, now: int) -> int:
     """Delete messages that are too old, delivered or not, some at a time. Returns how many."""
-    return hooks.forget(session, lane, now - KEPT_MS)
+    return hooks.forget(session, lane, now - KEPT_MS, now - TEST_KEPT_MS)

@@ -107,6 +107,7 @@ def ledger(folder: NetworkFolder, lane: Lane, pace: Pace) -> None:
         "GATEWAY_RPC_HINT": rpc_url(folder),
         "GATEWAY_PUBLIC_URL": f"http://{LOCALHOST}:{folder.port('gateway')}",
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "GATEWAY_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "GATEWAY_LEASE_ATOMS": str(deployments.load(deployment_file(folder)).currency.one // 5),
         "GATEWAY_BOOK_SECONDS": "0.5",
         "GATEWAY_METERED_ANSWER_BYTES": "65536",

@@ -27,7 +27,7 @@ from tests import builders as b
 from tests.gateway.hooks import a_hook
 from tests.gateway.nodes import Asked, Node, Wire, answering, hanging
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import Running, World, a_signer, code_of
+from tests.gateway.world import OPERATOR, Running, World, a_signer, code_of
 
 INSIDE = (
     *("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"),
@@ -43,15 +43,21 @@ def stored(number: int, kinds: tuple[Kind, ...] = (Kind.batch_final,)) -> Webhoo
     return Webhook(f"hook_{number:06}", b.an_address(number), url, kinds, None, bytes(12), bytes(48), number)
 
 
-def test_no_webhook_leads_into_the_operators_network(world: World, consumer: Signer) -> None:
+def test_no_webhook_leads_into_the_operators_network_but_its_own(
+    world: World, consumer: Signer, other_node: Node
+) -> None:
+    """Nor into the networks in which nodes may be."""
     world.deposit(consumer.address, 1)
-    client = world.gateway(allowed_networks="").of(consumer)
+    gateway = world.gateway(webhook_networks="", allowed_networks="127.0.0.0/8,10.0.0.0/8,fd00::/8")
+    client = gateway.of(consumer)
     for host in INSIDE:
         for scheme in ("https", "http"):
             body = {"url": f"{scheme}://{host}/", "events": ["claim.paid"]}
             refused = client.post("/v1/webhooks", json=body)
             assert (refused.status_code, code_of(refused.json())) == (400, "invalid_url"), (scheme, host)
     assert client.get("/v1/webhooks").json()["data"] == []
+    own = a_hook(gateway, OPERATOR, other_node)
+    assert own.ended(own.try_it())["status"] == "delivered"
 
 
 def test_a_name_that_leads_inside_at_the_second_look_reaches_nobody(
@@ -65,13 +71,17 @@ def test_a_name_that_leads_inside_at_the_second_look_reaches_nobody(
     guard, looks = gateway.gateway.outbox.pool.guard, []
 
     async def look_up(host: str, port: int, asker: str = "") -> list[str]:
-        looks.append(host)
+        looks.append((host, asker))
         return ["10.0.0.7"]
 
-    monkeypatch.setattr(guard._nodes, "look_up", look_up)
+    monkeypatch.setattr(guard._strangers, "look_up", look_up)
     ended = hook.ended(hook.try_it())
-    assert (ended["answer"], ended["error"]) == (None, "it cannot be reached")
-    assert looks == ["rebound.example"]
+    assert (ended["answer"], ended["error"]) == (None, rules.NOT_FOUND)
+    assert looks == [("rebound.example", consumer.address.hex())], "few names of an account are looked up at once"
+    hook.try_it()
+    with unit_of_work(world.engine) as session:
+        (stored_now,) = hooks.every(session, PRIVATE_LANE)
+    assert stored_now.rests_until > stored_now.tried_at, "who tries it has no more names looked up"
     assert other_node.asked == []
     with pytest.raises(Rejected, match="private or special"):
         asyncio.run(Guard(()).resolve("10.0.0.7", 443))
@@ -148,19 +158,24 @@ def test_receivers_that_never_answer_delay_nobody_else(
 
 
 async def test_an_account_has_four_places_a_host_sixteen_and_all_sixty_four() -> None:
-    outbox, ends = Outbox(Pool.__new__(Pool)), asyncio.Event()
-
-    async def wait() -> None:
-        await ends.wait()
-
+    """A host is an address, whatever its names are: of IPv6 a network that one customer has."""
+    outbox, ends = Outbox(Pool.__new__(Pool), Guard(()), b.OPERATOR), asyncio.Event()
     begun = Counter[str]()
+
+    async def wait(host: str, address: str) -> None:
+        with outbox.at(address) as is_free:
+            if is_free:
+                begun[host] += 1
+                await ends.wait()
+
     for number in range(400):
-        hook = replace(stored(number), account=b.an_address(number // 8))
-        host = f"h{number // 80}.example"
-        if outbox.room and outbox.has_room(hook, host):
-            outbox.begin(hook, host, wait())
-            begun[host] += 1
-    assert begun == {f"h{n}.example": 16 for n in range(4)}
+        hook, host = replace(stored(number), account=b.an_address(number // 8)), number // 80
+        if outbox.room and outbox.has_room(hook.account):
+            address = f"2001:db8:0:{host}::{number}" if host % 2 else f"192.0.2.{host}"
+            outbox.begin(hook, wait(str(host), address))
+            while len(outbox.busy) > begun.total():
+                await asyncio.sleep(0)
+    assert begun == {str(n): 16 for n in range(4)}
     assert outbox.room == 0
     ends.set()
     while outbox.busy:

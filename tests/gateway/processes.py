@@ -42,6 +42,7 @@ class Process:
             "GATEWAY_SIGNING_KEY": to_hex(keccak256(self.name.encode())),
             "GATEWAY_OPERATOR": to_hex(OPERATOR.address),
             "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "GATEWAY_WEBHOOK_NETWORKS": "127.0.0.0/8",
             "GATEWAY_LEASE_ATOMS": str(20 * PRICE),
             "GATEWAY_LEASE_SECONDS": "2",
             **self.settings,

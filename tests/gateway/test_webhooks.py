@@ -16,9 +16,10 @@ from sqlalchemy import text, update
 
 from gateway import bounds
 from gateway.api.schemas.bodies import WebhookEvent
+from gateway.bounds import Rates
 from gateway.clock import now_ms
 from gateway.webhooks import targets
-from ledger.core.accounts.webhooks import CHOICES, SCHEDULE_MS, TAKEN_MS, Kind
+from ledger.core.accounts.webhooks import CHOICES, SCHEDULE_MS, TAKEN_MS, TESTS_A_DAY, Kind
 from ledger.core.values.atoms import AIC
 from ledger.core.values.ids import PRIVATE_LANE, to_hex
 from ledger.core.values.typed_data import Signer
@@ -139,6 +140,7 @@ def test_a_webhook_that_fails_for_days_is_disabled_and_the_others_are_told(
     assert hook.shown()["disabled_because"] == "nothing was delivered for 72 hours"
     (told,) = other.got()
     assert (told["type"], told["data"]["webhook"]) == ("webhook.disabled", hook.id)
+    assert (told["data"]["host"], "from=tollway" in json.dumps(told)) == ("127.0.0.1", False)
     refused = hook.http.post(f"/v1/webhooks/{hook.id}/test")
     assert (refused.status_code, code_of(refused.json())) == (409, "webhook_disabled")
     hook.receiver.behaviour = answering({})
@@ -321,6 +323,23 @@ def test_an_alarm_is_told_to_the_operator_who_chose_it(world: World, gateway: Ru
         "alarm.sounded",
         "L1",
         "it is short",
+    )
+
+
+def test_an_account_asks_for_few_tests_a_day_whichever_webhooks_it_has(
+    gateway: Running, hook: Hook, consumer: Signer, other_node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TESTS_A_DAY == 100
+    monkeypatch.setattr(gateway.gateway.outbox, "tests", Rates(2, seconds=86_400))
+    hook.try_it()
+    hook.http.delete(f"/v1/webhooks/{hook.id}")
+    other = a_hook(gateway, consumer, other_node)
+    other.try_it()
+    refused = other.http.post(f"/v1/webhooks/{other.id}/test")
+    assert (refused.status_code, code_of(refused.json()), refused.headers["retry-after"]) == (
+        429,
+        "rate_limited",
+        "864",
     )
 
 

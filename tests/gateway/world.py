@@ -256,6 +256,7 @@ class World:
             "signing_key": to_hex(keccak256(b"gateway key", name.encode())),
             "operator": to_hex(OPERATOR.address),
             "allowed_networks": "127.0.0.0/8",
+            "webhook_networks": "127.0.0.0/8",
             "key_seconds": 0.2,
             "book_seconds": 0.2,
             "first_byte_seconds": 3,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from ledger.core.accounts.budgets import DAY_MS, Budget, days_of
 from ledger.core.catalog.bids import Role
@@ -34,13 +35,21 @@ after the other.
 """
 KEPT_MS = 30 * DAY_MS
 """How long messages are kept, delivered or not."""
+TEST_KEPT_MS = DAY_MS
+"""How long messages are that somebody asked for."""
 MAX_WEBHOOKS = 8
 """Of an account."""
 URL_CHARACTERS = 512
 TESTS_A_MINUTE = 10
 """Messages of a webhook that its owner may ask for to try it."""
+TESTS_A_DAY = 100
+"""And those of an account that a gateway writes: who deletes a webhook and makes another one begins no new count."""
 TEXT_CHARACTERS = 500
 """Of what somebody wrote and a message repeats: a label, an alarm's words."""
+
+
+NOT_FOUND = "its host leads to no address that may be called"
+"""Why an attempt failed whose webhook's name was not found, or leads where it may not."""
 
 
 class Kind(StrEnum):
@@ -212,7 +221,8 @@ def alarm_sounded(lane: Lane, subject: str, said: tuple[str, str, str], since: i
 
 def webhook_disabled(lane: Lane, hook: Webhook, because: str, at: int) -> Event:
     """A webhook was disabled: for the other ones of its account."""
-    data = {"lane": to_hex(lane), "webhook": hook.id, "url": hook.url, "reason": because}
+    host = urlsplit(hook.url).hostname  # the rest of its URL may be a secret that its other receivers have not
+    data = {"lane": to_hex(lane), "webhook": hook.id, "host": host, "reason": because}
     return Event(Kind.webhook_disabled, hook.account, b"disabled" + hook.id.encode() + at.to_bytes(8, "big"), data)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import delete, exists, func, update
+from sqlalchemy import and_, delete, exists, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -208,6 +208,12 @@ def count_tests(session: Session, lane: Lane, hook: str, since: int) -> int:
     return session.exec(count.where(col(WebhookMessageRow.created_at) > since)).one()
 
 
+def is_not_found(session: Session, lane: Lane, hook: str) -> bool:
+    """Whether a message of a webhook waits because its host was not found."""
+    missed = select(WebhookMessageRow.id).filter_by(lane=lane, hook=hook, status=Status.waiting)
+    return bool(session.exec(select(exists(missed.filter_by(error=webhooks.NOT_FOUND)))).one())
+
+
 def oldest_untried(session: Session, lane: Lane) -> int | None:
     """When the oldest message was written that no gateway has begun to send since, nor another one to its webhook,
     which is ready; None without. A receiver that is slow or away makes nothing untried.
@@ -264,10 +270,11 @@ def holding(session: Session, lane: Lane, hook: str) -> list[str]:
     return list(session.exec(query))
 
 
-def forget(session: Session, lane: Lane, before: int) -> int:
-    """Delete messages that were written before a time, at most `ROWS`. Returns how many."""
+def forget(session: Session, lane: Lane, before: int, tests_before: int) -> int:
+    """Delete messages that were written before a time, and tests before theirs, at most `ROWS`. Returns how many."""
     old = select(WebhookMessageRow.hook, WebhookMessageRow.id).filter_by(lane=lane)
-    old = old.where(col(WebhookMessageRow.created_at) < before).limit(ROWS)
+    written, is_test = col(WebhookMessageRow.created_at), col(WebhookMessageRow.kind) == Kind.test
+    old = old.where(or_(written < before, and_(is_test, written < tests_before))).limit(ROWS)
     found = session.exec(old).all()
     for hook in {hook for hook, _ in found}:
         these = col(WebhookMessageRow.id).in_([name for whose, name in found if whose == hook])

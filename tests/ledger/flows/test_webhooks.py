@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from ledger import tasks
 from ledger.context import Context
-from ledger.core.accounts.webhooks import KEPT_MS, Kind, Webhook
+from ledger.core.accounts.budgets import DAY_MS
+from ledger.core.accounts.webhooks import KEPT_MS, Event, Kind, Webhook
 from ledger.core.settlement import events
 from ledger.core.settlement.troubles import Trouble
 from ledger.core.values.atoms import AIC
@@ -115,6 +116,16 @@ def test_old_messages_are_forgotten_and_what_waits_untried_is_an_alarm(engine: E
         assert webhooks.forget(session, b.LANE, KEPT_MS + 1_000) == 0
         assert webhooks.forget(session, b.LANE, KEPT_MS + 1_001) == 1
     assert told(engine, hook) == []
+
+
+def test_messages_that_somebody_asked_for_are_kept_for_a_day(engine: Engine) -> None:
+    hook = a_hook(engine, b.MAKER, Kind.claim_paid)
+    with unit_of_work(engine) as session:
+        for kind in (Kind.test, Kind.claim_paid):
+            hooks.write_to(session, b.LANE, hook, Event(kind, b.MAKER, kind.encode(), {"of": kind}), 1_000)
+        assert webhooks.forget(session, b.LANE, DAY_MS + 1_000) == 0
+        assert webhooks.forget(session, b.LANE, DAY_MS + 1_001) == 1
+    assert [one["of"] for one in told(engine, hook)] == ["claim.paid"]
 
 
 def test_the_workers_task_tells_of_an_alarm_and_of_a_balance(
