@@ -52,8 +52,10 @@ WRITES = frozenset(
     ("/v1/documents", "/v1/offers", "/v1/realms", "/v1/deposits", "/v1/credits", "/v1/keys", "/v1/webhooks")
 )
 """Where everybody can leave a row."""
-PAYEES = "/v1/payees/"
-"""What costs as much as a page: a payee's calls are replayed."""
+WEBHOOKS = "/v1/webhooks/"
+"""And so does who tries a webhook: a message."""
+AS_PAGES = ("/v1/payees/", "/v1/proofs/", "/overview/events")
+"""What costs as much as a page: a payee's calls are replayed, a proof's path is read, an overview is written."""
 ABOUT = "Calls of AI models, metered, priced by bids and paid; receipts, batches and proofs of what was paid to whom."
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
@@ -147,10 +149,10 @@ def _check_rates(gateway: Gateway, scope: Message, client: Client, shows: bool) 
     address, path = client.sender.address, scope["path"]
     if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
         gateway.failures.check(address, "wrong credentials")
-    if scope["method"] == "POST" and path in WRITES:
+    if scope["method"] == "POST" and (path in WRITES or path.startswith(WEBHOOKS)):
         gateway.writes.check(address, "publications and requests")
         gateway.writes.note(address)
-    elif console.is_page(path) or path.startswith(PAYEES):
+    elif console.is_page(path) or path.startswith(AS_PAGES):
         gateway.pages.check(address, "pages")
         gateway.pages.note(address)
 

@@ -478,6 +478,7 @@ def test_an_address_leaves_120_rows_a_minute(gateway: Running, monkeypatch: pyte
             statuses.append(read_answer(wire)[0])
         assert statuses.count(400) == 120
         assert send(gateway, head("POST", "/v1/deposits", length=2) + b"{}")[0] == 429
+        assert send(gateway, head("POST", "/v1/webhooks/hook_1/test"))[0] == 429
         assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
 
 
@@ -495,7 +496,8 @@ def test_an_address_is_shown_240_pages_a_minute(gateway: Running, monkeypatch: p
             wire.sendall(head("GET", "/keys/none"))
             statuses.append(read_answer(wire)[0])
         assert statuses.count(404) == 240
-        assert send(gateway, head("GET", "/"))[0] == 429
+        for as_dear in ("/", "/v1/payees/0x00", "/v1/proofs/receipt/1", "/overview/events"):
+            assert send(gateway, head("GET", as_dear))[0] == 429
         assert send(gateway, head("GET", "/v1/models"))[0] == 200
         assert send(gateway, head("GET", "/"), source=OTHER)[0] == 200
 
