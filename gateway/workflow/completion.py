@@ -329,16 +329,22 @@ class _Completion:
         }
 
     def _step_rows(self) -> list[dict[str, Any]]:
-        """The trace: a row for each step that ended, in that order, as `docs/capsules.md` describes it."""
+        """The trace: a row for each step that ended, in that order, as `docs/capsules.md` describes it. Of a workflow
+        that failed within a step the calls that served are this step's, and paid together.
+        """
         execution = self.execution
-        served = {one.step: one for one in execution.served}
+        served: dict[str, list[ServedCall]] = {}
+        for one in execution.served:
+            served.setdefault(one.step, []).append(one)
         rows = []
         for name, outcome in execution.outcomes.items():
             row: dict[str, Any] = {"step": name, "status": outcome.status.value}
             row |= {"began_ms": execution.began_ms.get(name, 0), "ms": execution.took_ms.get(name, 0)}
-            if name in served:
-                one = served[name]
-                row |= {"call": to_hex(execution.call_ids[name]), "model": one.billing.model, "price": str(one.price)}
+            calls = served.get(name, [])
+            if calls:
+                row["price"] = str(sum(one.price for one in calls))
+            if len(calls) == 1:
+                row |= {"call": to_hex(calls[0].billing.call_id), "model": calls[0].billing.model}
             if name in execution.reasons:
                 row["reason"] = execution.reasons[name]
             rows.append(row)

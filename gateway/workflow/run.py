@@ -99,7 +99,6 @@ class Execution:
     began_ms: dict[str, int] = field(default_factory=dict)
     """When each step began, or was skipped, since the workflow began."""
     took_ms: dict[str, int] = field(default_factory=dict)
-    call_ids: dict[str, Digest] = field(default_factory=dict)
     served: list[ServedCall] = field(default_factory=list)
     guaranteed: list[tuple[Address, ServedCall]] = field(default_factory=list)
     hold_more: HoldMore | None = None
@@ -315,7 +314,6 @@ class Execution:
         """The billing of a sub-call. Its id depends on the root's salt, so each run of a workflow has new ids."""
         root = self.billing
         call_id = keccak256(root.call_id, root.salt, planned.step.id.encode())
-        self.call_ids[planned.step.id] = call_id
         return structs.replace(
             root,
             call_id=call_id,

@@ -556,6 +556,39 @@ def test_a_failed_workflow_inside_is_paid_by_its_own_weavers_bond(loom: Loom, wo
     assert [one.receipt.price for one in world.receipts_of(other.address)] == [1000]
 
 
+def test_a_failed_workflow_inside_is_one_row_of_the_trace_with_all_that_it_cost(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    """What served it is named where it is one call alone, by that one's receipt."""
+    served = loom.classifier("served", inferring("a"), ask="900")
+    broken = loom.classifier("broken", dying)
+    talk = loom.talker("talk", echoing())
+    for count, name in ((1, "@wanda/one"), (2, "@wanda/two")):
+        parts = [pinned(f"s{n}", served, {"text": "$.text"}) for n in range(count)]
+        inner = loom.capsule(
+            *parts,
+            pinned("broken", broken, {"text": "".join(f"{{$steps.s{n}.output.label}}" for n in range(count))}),
+            output={"label": "$steps.broken.output.label"},
+            name=f"{name}-inner",
+            failure="partial-ok",
+        )
+        loom.capsule(
+            {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}, "on_error": "skip"},
+            pinned("reply", talk, {"messages": "$.messages"}, when="steps.inner.status == 'error'"),
+            output={"content": "$steps.reply.output.content"},
+            name=name,
+        )
+    key, rows = loom.consumer(consumer), {}
+    for name in ("@wanda/one", "@wanda/two"):
+        answer = loom.gateway.chat(key, name)
+        assert answer.status_code == 200, answer.text
+        rows[name] = next(row for row in answer.json()["tollway"]["steps"] if row["step"] == "inner")
+    one, two = rows["@wanda/one"], rows["@wanda/two"]
+    assert (one["status"], one["price"], one["model"]) == ("error", "1000", "@acme/served")
+    assert one["call"] in {to_hex(signed.receipt.call_id) for signed in world.receipts_of(consumer.address)}
+    assert (two["price"], "model" in two, "call" in two) == ("2000", False, False)
+
+
 def test_a_capability_lets_whole_chains_compete(loom: Loom, world: World, consumer: Signer) -> None:
     skill = {
         "capabilities": [
