@@ -231,7 +231,7 @@ async def show_payee(payee: str, request: Request, gateway: Here) -> dict[str, A
                 "errors": one.health.errors,
                 "refusals": one.health.refusals,
             }
-            for entry, one in payees.served_by(gateway.catalog, found.payee)
+            for entry, one in found.provides
         ],
     }
 

@@ -45,7 +45,7 @@ KEPT: Final = 64
 class Record:
     """A payee's public record. `settled` is what final batches paid it in all, `waits` what each batch that is public
     and not final pays it. Calls are those of the last week's batches, from the newest back; `whole` says that all of
-    them were replayed. Times are ms.
+    them were replayed. It `provides` models, each by a node. Times are ms.
     """
 
     payee: Address
@@ -61,6 +61,7 @@ class Record:
     earned: Mapping[Earned, int]
     counts: Mapping[Earned, int]
     points: tuple[Point, ...]
+    provides: tuple[tuple[ModelEntry, Candidate], ...]
 
     @property
     def claimable(self) -> int:
@@ -129,6 +130,7 @@ def record(session: Session, gateway: Gateway, catalog: Catalog, payee: Address,
         earned=was.earned,
         counts=was.calls,
         points=tuple(what_if.points(calls, payee, odds_in(catalog, payee))) if calls else (),
+        provides=tuple(served_by(catalog, payee)),
     )
 
 

@@ -80,7 +80,7 @@ async def compose(gateway: Here, wanted: Wanted) -> HTMLResponse:
     names_of_models = await gateway.aside(lambda session: suggested(gateway))
     fields = [*wanted.models, *[""] * MOST_MODELS][:MOST_MODELS]
     shown |= {"wanted": wanted, "fields": fields, "forms": FORMS, "suggested": names_of_models}
-    body = rendering.render("compose.html", gateway, section="capsules", **shown)
+    body = await gateway.aside(lambda _: rendering.render("compose.html", gateway, section="capsules", **shown))
     return rendering.page(body, status=200 if shown["refused"] is None else shown["refused"].status)
 
 

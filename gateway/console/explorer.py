@@ -89,7 +89,8 @@ async def who_earned_what(
         "private": gateway.private,
         "url": gateway.place(request.headers.get("host", "")).url,
     }
-    return rendering.page(rendering.render("earnings.html", gateway, section="explorer", **shown))
+    body = await gateway.aside(lambda _: rendering.render("earnings.html", gateway, section="explorer", **shown))
+    return rendering.page(body)
 
 
 @router.get("/explorer/{number}")

@@ -105,6 +105,8 @@ class Live:
                     self._events[period] = await _event(gateway, kept, period)
                 except TollwayError as error:
                     log.warning("job_failed", extra={"job": "live", "reason": error.message})
+                except Exception:  # else nobody would be told anything more
+                    log.exception("job_failed", extra={"job": "live"})
             for place in self.listeners:
                 place.holder.woken.set()
             await asyncio.sleep(EVERY_SECONDS)

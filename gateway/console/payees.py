@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlmodel import Session
 from starlette.responses import Response
 
 from gateway.api import statements
@@ -29,7 +30,7 @@ LISTED: Final = 50
 EPOCHS: Final = 24
 """Epochs of the plot."""
 ROWS: Final = 100
-"""Sums by epoch and role in the table, and batches that wait."""
+"""Sums by epoch and role in the table, batches that wait, and models that it provides."""
 SAME, DRAWN = "same", "drawn"
 """Classes of the lines: the same calls, and those drawn again."""
 
@@ -48,14 +49,19 @@ async def find_payee(request: Request, gateway: Here, address: Annotated[str, Qu
         sums.setdefault(payee, {})[role] = amount
     largest = sorted(sums.items(), key=lambda row: (-sum(row[1].values()), row[0]))[:LISTED]
     rows = [(to_hex(payee), [role.name for role in roles], sum(roles.values())) for payee, roles in largest]
-    return rendering.page(rendering.render("payees.html", gateway, section="payees", rows=rows))
+    body = await gateway.aside(lambda _: rendering.render("payees.html", gateway, section="payees", rows=rows))
+    return rendering.page(body)
 
 
 @router.get("/payees/{payee}")
 async def show_payee(payee: str, request: Request, gateway: Here) -> HTMLResponse:
     """What one payee earned, and by what."""
     found = await statements.record_of(request, gateway, party(payee))
-    return rendering.page(rendering.render("payee.html", gateway, section="payees", **_shown(gateway, found)))
+
+    def render(session: Session) -> str:
+        return rendering.render("payee.html", gateway, section="payees", **_shown(gateway, found))
+
+    return rendering.page(await gateway.aside(render))
 
 
 def _shown(gateway: Gateway, found: Record) -> dict[str, Any]:
@@ -74,7 +80,8 @@ def _shown(gateway: Gateway, found: Record) -> dict[str, Any]:
         "legend": [(role.name, role.name) for role in sorted({role for _, role in epochs})],
         "epochs": _epochs(epochs, seconds) if rows else None,
         "models": statements.models_of(gateway, found),
-        "provides": payees.served_by(gateway.catalog, found.payee),
+        "provides": found.provides[:ROWS],
+        "provides_too": max(0, len(found.provides) - ROWS),
         "what_if": _what_if(found) if found.points else None,
         "points": [(_percent(one.change_ppm), one) for one in found.points],
         "most_waiting": ROWS,

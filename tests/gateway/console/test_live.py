@@ -138,6 +138,22 @@ def test_what_many_are_told_is_read_once(
     assert len(asked) == 2, "one reading is for all, and one that failed is made again"
 
 
+def test_an_error_of_ours_does_not_end_what_a_page_is_told(
+    looks: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, asked = overview._shown, list[int]()
+
+    def writing(*arguments: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise ValueError("an error of ours")
+        return written(*arguments)
+
+    monkeypatch.setattr(overview, "_shown", writing)
+    page = looks()
+    eventually(lambda: bool(page.parts()))
+
+
 def test_one_page_too_many_takes_the_place_of_the_oldest(gateway: Running, looks: Callable[..., Page]) -> None:
     pages = [looks() for _ in range(bounds.EVENTS_AN_ADDRESS)]
     eventually(lambda: all(page.parts() for page in pages))

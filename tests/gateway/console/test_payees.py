@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
 
 from gateway.catalog import payees
-from gateway.console import plots
+from gateway.console import plots, rendering
 from ledger.core.pricing import what_if
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import to_hex
@@ -74,6 +75,28 @@ def test_calls_of_a_batch_that_is_not_public_are_on_no_page(world: World, called
     shown = of(called, PROVIDER)
     assert (shown["epochs"], shown["models"], shown["replayed"]["calls"]) == ([], [], 0)
     assert "No public batch of this lane pays" in called.http.get(f"/payees/{to_hex(PROVIDER.address)}").text
+
+
+def test_pages_whose_length_others_choose_are_written_beside_the_calls(
+    called: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, render = list[str](), rendering.render
+
+    def writing(template: str, *arguments: Any, **values: Any) -> str:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        written.append(template)
+        return render(template, *arguments, **values)
+
+    monkeypatch.setattr(rendering, "render", writing)
+    pages = {
+        "/payees": "payees.html",
+        f"/payees/{to_hex(PROVIDER.address)}": "payee.html",
+        "/explorer/earnings": "earnings.html",
+        "/capsules/new?model=@acme/chat": "compose.html",
+    }
+    assert [called.http.get(path).status_code for path in pages] == [200] * len(pages)
+    assert written == list(pages.values())
 
 
 @pytest.mark.usefixtures("unkept")
