@@ -1,5 +1,6 @@
 // What the reader's own pages share: the API key, which stays in this tab, requests with it, tables and amounts.
 // Whatever comes from the gateway is put in as text.
+import * as amounts from "./amounts.js";
 
 const PLACE = "tollway.key";
 export const own = document.getElementById("own");
@@ -28,22 +29,8 @@ export function tell(text, kind = "") {
   said.hidden = !text;
 }
 
-/** `12.5 AIC` of atoms as a decimal string. */
-export function amount(atoms) {
-  const decimals = Number(own.dataset.decimals);
-  const digits = String(atoms).padStart(decimals + 1, "0");
-  const whole = digits.slice(0, digits.length - decimals);
-  const part = digits.slice(digits.length - decimals).replace(/0+$/, "");
-  return `${whole}${part ? `.${part}` : ""} ${own.dataset.symbol}`;
-}
-
-/** Atoms of a decimal amount in whole tokens, as a string; null if it is none. */
-export function atoms(text) {
-  const decimals = Number(own.dataset.decimals);
-  const found = /^(\d{1,12})(?:\.(\d*))?$/.exec(text.trim());
-  if (!found || (found[2] ?? "").length > decimals) return null;
-  return BigInt(found[1] + (found[2] ?? "").padEnd(decimals, "0")).toString();
-}
+export const amount = (atoms) => amounts.amount(atoms, own.dataset);
+export const atoms = (text) => amounts.atoms(text, own.dataset);
 
 export const moment = (ms) => (ms ? `${new Date(ms).toISOString().replace("T", " ").slice(0, 19)} UTC` : "");
 export const short = (text) => (text && text.length > 14 ? `${text.slice(0, 6)}…${text.slice(-4)}` : (text ?? ""));
