@@ -10,15 +10,23 @@ export const key = () => sessionStorage.getItem(PLACE) ?? "";
 export const keep = (value) => sessionStorage.setItem(PLACE, value);
 export const one = (id) => document.getElementById(id);
 
-/** Ask a route of this gateway with the key. Throws an Error with the gateway's own words. */
-export async function request(path, { method = "GET", body } = {}) {
-  const headers = { Authorization: `Bearer ${key()}` };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const sent = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit" };
-  const answer = await fetch(path, sent);
+/** A refusal with its status, its code and facts, and after how many seconds to try again, if it says so. */
+export class Refused extends Error {
+  constructor(status, error, wait) {
+    super(error.message ?? `the gateway answered ${status}`);
+    Object.assign(this, { status, facts: error, wait });
+  }
+}
+
+/** Ask a route of this gateway with the key. Throws Refused. */
+export async function request(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const named = { Authorization: `Bearer ${key()}`, ...headers };
+  if (body !== undefined) named["Content-Type"] = "application/json";
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const answer = await fetch(path, { method, headers: named, body: text, signal, credentials: "omit" });
   if (answer.ok) return answer;
   const failed = await answer.json().catch(() => ({}));
-  throw new Error(failed.error?.message ?? `the gateway answered ${answer.status}`);
+  throw new Refused(answer.status, failed.error ?? {}, Number(answer.headers.get("retry-after")) || null);
 }
 
 export const ask = async (path, options) => (await request(path, options)).json();

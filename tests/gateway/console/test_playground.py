@@ -65,7 +65,8 @@ def remedies(*refused: dict[str, Any]) -> list[dict[str, Any]]:
     """What the page's script says of refusals."""
     script = f"""
 globalThis.document = {{ getElementById: () => ({{dataset: {{symbol: "AIC", decimals: "9"}}}}) }};
-const {{ Refused, remedy }} = await import({str(FOLDER / "calling.js")!r});
+const {{ Refused }} = await import({str(FOLDER / "account.js")!r});
+const {{ remedy }} = await import({str(FOLDER / "calling.js")!r});
 const given = {json.dumps(refused)};
 console.log(JSON.stringify(given.map(({{status, error, wait}}) => remedy(new Refused(status, error, wait ?? null)))));
 """
