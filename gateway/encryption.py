@@ -49,5 +49,5 @@ def decrypt(keys: Sequence[bytes], whose: bytes, nonce: bytes, encrypted: bytes)
     found = (opened(key, whose, nonce, encrypted) for key in keys)
     plain = next((plain for plain in found if plain is not None), None)
     if plain is None:
-        raise Conflict("GATEWAY_SECRET is not the secret the stored credentials were encrypted with")
+        raise Conflict("none of the secrets in GATEWAY_SECRET is the one that this was encrypted with")
     return plain

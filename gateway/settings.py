@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     password: SecretStr | None = Field(default=None, description="the keystore's password")
     secret: SecretStr | None = Field(
         default=None,
-        description="64 hex digits; encrypts upstream credentials. A new and an old one while it is changed: NEW,OLD",
+        description="64 hex digits; encrypts credentials and secrets of webhooks. While it is changed: NEW,OLD",
     )
     operator: str = Field(default="", description="the lane's operator; default: the lane's, or the signing key's")
     treasury: str = Field(default="", description="payee of the protocol fee; default: the deployment's")

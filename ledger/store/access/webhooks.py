@@ -126,11 +126,11 @@ def write(session: Session, lane: Lane, events: Sequence[Event], now: int) -> in
     return written
 
 
-def write_to(session: Session, lane: Lane, hook: Webhook, event: Event, now: int) -> str:
-    """Write an event's message to one webhook, whatever it chose. Returns its id."""
+def write_to(session: Session, lane: Lane, hook: Webhook, event: Event, now: int) -> Message:
+    """Write an event's message to one webhook, whatever it chose, and return it."""
     row = _row(lane, hook, event, now)
     insert_once(session, WebhookMessageRow, row)
-    return str(row["id"])
+    return Message(**{name: value for name, value in row.items() if name != "lane"})
 
 
 def take(session: Session, lane: Lane, now: int, limits: tuple[int, int], without: Iterable[str] = ()) -> list[Due]:
