@@ -34,7 +34,10 @@ export default async function visit(visitor, { secret, rpc }) {
       const { EIP712Domain, ...types } = JSON.parse(typed).types;
       return account.signTypedData({ ...JSON.parse(typed), types });
     },
-    eth_sendTransaction: ([{ to, data }]) => client.sendTransaction({ to, data, chain: null }),
+    eth_sendTransaction: ([{ to, data, chainId }]) => {
+      if (Number(chainId) !== chain) throw new Error(`sent for chain ${chainId}`);
+      return client.sendTransaction({ to, data, chain: null });
+    },
     eth_getTransactionReceipt: ([hash]) => client.request({ method: 'eth_getTransactionReceipt', params: [hash] }),
   };
   await visitor.go('/wallet');
@@ -125,6 +128,13 @@ export default async function visit(visitor, { secret, rpc }) {
   await page.locator('#wallet-balance dd').first().waitFor();
   const balance = await page.locator('#wallet-balance').innerText();
 
+  await press('Ask to leave the lane');
+  await page.locator('#confirm').waitFor();
+  const lane = chain;
+  chain = 1; // switched while the page waits for a click
+  await goOn();
+  await said(/switch it first/);
+  chain = lane;
   await press('Ask to leave the lane');
   const leaving = await goOn();
   await said(/^Done, in transaction/);

@@ -69,7 +69,7 @@ export class Connection {
    */
   async switchTo(chainId, rpc) {
     try {
-      await this.provider.request({ method: 'wallet_switchEthereumChain', params: [{ chainId: `0x${chainId.toString(16)}` }] });
+      await this.provider.request({ method: 'wallet_switchEthereumChain', params: [{ chainId: hexOf(chainId) }] });
     } catch (error) {
       if (codeOf(error) !== UNKNOWN_CHAIN) throw inWords(error);
       throw new Error(`the wallet does not know chain ${chainId}: add it there${rpc ? `, with the RPC endpoint ${rpc}` : ''}`);
@@ -89,13 +89,16 @@ export class Connection {
   }
 
   /**
-   * Send a transaction, and wait until it is in a block. Throws an Error when the chain refuses it.
+   * Send a transaction on a chain, which the wallet holds it to, and wait until it is in a block. Throws an Error when
+   * the chain refuses it.
+   * @param {number} chainId
    * @param {string} to
    * @param {string} data
    * @returns {Promise<string>} its hash
    */
-  async send(to, data) {
-    const hash = String(await asked(this.provider, 'eth_sendTransaction', [{ from: this.account, to, data }]));
+  async send(chainId, to, data) {
+    const transaction = { from: this.account, to, data, chainId: hexOf(chainId) };
+    const hash = String(await asked(this.provider, 'eth_sendTransaction', [transaction]));
     for (let look = 0; look < LOOKS; look++) {
       const receipt = /** @type {any} */ (await asked(this.provider, 'eth_getTransactionReceipt', [hash]));
       if (receipt?.status) {
@@ -121,6 +124,12 @@ async function asked(provider, method, params) {
     throw inWords(error);
   }
 }
+
+/**
+ * @param {number} chainId
+ * @returns {string} as wallets read it
+ */
+const hexOf = (chainId) => `0x${chainId.toString(16)}`;
 
 /**
  * @param {unknown} error

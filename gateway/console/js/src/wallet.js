@@ -110,8 +110,9 @@ async function sent(title, facts, call) {
   const { wallet, of } = ready();
   await checkChain(wallet, of);
   await confirmed(title, [...facts, ['Contract', call.to], ['Function', call.signature], ['Chain', String(of.chain_id)]]);
+  await checkChain(wallet, of); // its owner may have switched it meanwhile
   tell('Waiting for the chain…');
-  const hash = await wallet.send(call.to, call.data);
+  const hash = await wallet.send(of.chain_id, call.to, call.data);
   tell(`Done, in transaction ${hash}.`);
 }
 
