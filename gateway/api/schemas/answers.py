@@ -320,10 +320,11 @@ class SigningDomain(Answer):
 
 
 class Place(Answer):
-    """The batch that a receipt is in."""
+    """The batch that a receipt is in. Once it is `public`, so is the receipt."""
 
     number: int
     status: str
+    public: bool
 
 
 class SignedReceipt(Answer):

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.catalog import payees
 from gateway.console import plots
+from gateway.console.assets import FOLDER
 from ledger.core.pricing import what_if
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import to_hex
@@ -20,6 +21,7 @@ from tests.gateway.nodes import Node
 from tests.gateway.test_private_grid import work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import MAKER, PROVIDER, Running, World, a_signer
+from tests.javascript import evaluate
 
 CALLS = 3
 
@@ -161,5 +163,13 @@ def test_a_column_is_as_high_as_its_share_of_the_axis() -> None:
         ("two", "compute", room // 2),
     ]
     assert plot.ticks[-1] == (plots.TOP, 400)
-    assert [plots.round_up(n) for n in (0, 4, 5, 9, 21, 81)] == [4, 4, 8, 20, 40, 200]
+    amounts = (0, 4, 5, 9, 21, 81)
+    assert [plots.round_up(amount) for amount in amounts] == [4, 4, 8, 20, 40, 200]
+    script = f"""
+const {{ roundUp }} = await import({str(FOLDER / "plots.js")!r});
+console.log(JSON.stringify({list(amounts)}.map((amount) => Number(roundUp(BigInt(amount))))));
+"""
+    assert evaluate(script) == [plots.round_up(amount) for amount in amounts], (
+        "a script's axis ends where Python's does"
+    )
     assert len(plots.columns([(str(n), {}) for n in range(24)]).names) <= plots.LABELS
