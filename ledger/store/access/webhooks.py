@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, exists, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from ledger.core.accounts import webhooks
 from ledger.core.accounts.webhooks import Event, Kind, Outcome, Status, Webhook
@@ -238,8 +239,7 @@ def to_look_at(session: Session, lane: Lane, before: int, limit: int, now: int) 
 
 def of_kind(session: Session, lane: Lane, kind: Kind) -> list[Webhook]:
     """The webhooks of a lane that chose a kind and are not disabled."""
-    query = select(WebhookRow).filter_by(lane=lane, disabled_at=None)
-    return [_value(row) for row in session.exec(query.where(col(WebhookRow.kinds).contains(f'"{kind}"')))]
+    return [_value(row) for row in session.exec(_that_chose(lane, kind))]
 
 
 def accounts(session: Session, lane: Lane, kind: Kind) -> set[Address]:
@@ -278,11 +278,15 @@ def forget(session: Session, lane: Lane, before: int) -> int:
 def _wanting(session: Session, lane: Lane, kind: Kind, events: Sequence[Event]) -> list[Webhook]:
     """The webhooks that chose a kind, of the accounts of these events of it."""
     accounts = {event.account for event in events if event.kind is kind}
-    query = select(WebhookRow).filter_by(lane=lane, disabled_at=None)
-    query = query.where(col(WebhookRow.kinds).contains(f'"{kind}"'))
+    query = _that_chose(lane, kind)
     if None not in accounts and len(accounts) <= NAMED_ACCOUNTS:
         query = query.where(col(WebhookRow.account).in_([one for one in accounts if one is not None]))
     return [_value(row) for row in session.exec(query)]
+
+
+def _that_chose(lane: Lane, kind: Kind) -> SelectOfScalar[WebhookRow]:
+    query = select(WebhookRow).filter_by(lane=lane, disabled_at=None)
+    return query.where(col(WebhookRow.kinds).contains(f'"{kind}"'))
 
 
 def _row(lane: Lane, hook: Webhook, event: Event, now: int) -> dict[str, Any]:
