@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog import payees
 from gateway.console import plots
-from gateway.payment import payees
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
