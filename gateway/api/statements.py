@@ -166,7 +166,12 @@ async def what_if(payee: str, request: Request, gateway: Here) -> dict[str, Any]
         "payee": to_hex(found.payee),
         "replayed": _replayed(found),
         "points": [
-            {"change_ppm": one.change_ppm, "earned": str(one.earned), "expected": str(one.expected)}
+            {
+                "change_ppm": one.change_ppm,
+                "earned": str(one.earned),
+                "expected": str(one.expected),
+                "left_out": one.left_out,
+            }
             for one in found.points
         ],
     }

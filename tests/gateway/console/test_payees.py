@@ -9,6 +9,7 @@ import pytest
 
 from gateway.catalog import payees
 from gateway.console import plots
+from ledger.core.pricing import what_if
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
@@ -84,9 +85,22 @@ def test_what_if_replays_the_public_calls_for_each_payee(world: World, called: R
     for point in found["points"]:
         assert int(point["earned"]) == CALLS * 100 * (PPM + point["change_ppm"]) // PPM
         assert point["expected"] == point["earned"], "nobody else serves it"
+        assert point["left_out"] == 0
     (model,) = of(called, MAKER)["models"]
     earned = next(one["earned"] for one in of(called, MAKER, "/what-if")["points"] if not one["change_ppm"])
     assert model == {"model": "@acme/chat", "role": "maker", "calls": CALLS, "earned": earned}
+
+
+@pytest.mark.usefixtures("unkept")
+def test_calls_that_a_cap_forbids_at_a_change_are_counted_and_earn_nothing(
+    world: World, called: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(world)
+    monkeypatch.setattr(what_if, "CHANGES_PPM", (0, 99 * PPM))
+    was, dearer = of(called, MAKER, "/what-if")["points"]
+    assert (was["left_out"], dearer) == (0, {"change_ppm": 99 * PPM, "earned": "0", "expected": "0", "left_out": CALLS})
+    page = called.http.get(f"/payees/{to_hex(MAKER.address)}").text
+    assert page.count(f"without {CALLS} calls that a cap or a list price forbids") == 1
 
 
 @pytest.mark.usefixtures("unkept")
