@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts.permits import UNCHARGED, Permit, Status, before
@@ -136,8 +136,12 @@ def charged(session: Session, lane: Lane) -> list[tuple[StoredPermit, int]]:
 
 
 def owed(session: Session, lane: Lane) -> list[StoredPermit]:
-    """Permits to settle, those first whose deadline is next."""
-    return _read(session, lane, Status.owed, col(PermitRow.deadline))
+    """Permits to settle, those first whose deadline is next. Then those that failed, which were looked at long ago
+    first.
+    """
+    failed = col(PermitRow.error).is_not(None)
+    looked_at = case((failed, col(PermitRow.checked_at)), else_=0)
+    return _read(session, lane, Status.owed, failed, looked_at, col(PermitRow.deadline))
 
 
 def sent(session: Session, lane: Lane) -> list[StoredPermit]:
@@ -152,14 +156,15 @@ def set_status(session: Session, stored: StoredPermit, status: Status, **more: A
     return change(session, this.values(status=status, **more)) == 1
 
 
-def set_checked(session: Session, stored: StoredPermit, now: int) -> None:
-    """Record that a permit was looked at, and has to wait."""
-    change(session, update(PermitRow).filter_by(lane=stored.lane, id=stored.id).values(checked_at=now))
+def set_checked(session: Session, stored: StoredPermit, now: int, **more: Any) -> None:
+    """Record that a permit was looked at, and has to wait, and what else is known."""
+    change(session, update(PermitRow).filter_by(lane=stored.lane, id=stored.id).values(checked_at=now, **more))
 
 
 def reopen(session: Session, block: int) -> None:
-    """Put what was settled above this block on its way again: those blocks are gone."""
-    gone = update(PermitRow).where(col(PermitRow.block) > block, col(PermitRow.status) == Status.settled)
+    """Put what was settled, or reverted, above this block on its way again: those blocks are gone."""
+    ended = col(PermitRow.status).in_((Status.settled, Status.failed))
+    gone = update(PermitRow).where(col(PermitRow.block) > block, ended)
     change(session, gone.values(status=Status.sent, block=None))
 
 
