@@ -67,13 +67,24 @@ def _look(session: Session, chain: Chain, one: StoredPermit, sender: Address) ->
 
 
 def note_charged(session: Session, lane: Lane) -> int:
-    """Note what the receipts of permitted calls charged. A call that cost nothing is settled by that."""
+    """Note what the receipts of permitted calls charged. A call that cost nothing, or less than settling it, is settled
+    by that.
+
+    What was charged to an earlier permit of the same call may be more than this one permits, which no transaction
+    could settle: a debt at once.
+    """
     noted = 0
     for one, charge in permits.charged(session, lane):
-        if permits.set_status(session, one, Status.owed, charged=charge, error=None):
-            noted += 1
-            if charge == 0:
-                permits.set_status(session, one, Status.settled)
+        if not permits.set_status(session, one, Status.owed, charged=charge, error=None):
+            continue
+        noted += 1
+        if charge < one.least:
+            why = f"not asked for: settling costs more, which is said to be {one.least} atoms" if charge else None
+            permits.set_status(session, one, Status.settled, error=why)
+        elif charge > one.permit.amount:
+            most = one.permit.amount
+            why = f"its call was charged {charge} atoms, and it permits {most}: it came after the charged one"
+            _fail(session, replace(one, charged=charge), why)
     return noted
 
 

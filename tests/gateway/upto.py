@@ -135,7 +135,12 @@ def a_key(world: World, gateway: Running, folder: Path, **limits: Any) -> Path:
 def offering(world: World, folder: Path, **more: Any) -> Running:
     """A gateway whose operator offers `upto`."""
     file = a_key(world, world.gateway("gateway-0"), folder)
-    return world.gateway("gateway-1", upto_key_file=file, upto_pay_to=to_hex(WALLET), **more)
+    return world.gateway("gateway-1", **consent(file), **more)
+
+
+def consent(file: Path, least: int = 1) -> dict[str, Any]:
+    """The settings by which an operator offers `upto`, from the smallest price on unless another is said."""
+    return {"upto_key_file": file, "upto_pay_to": to_hex(WALLET), "upto_least": least}
 
 
 def a_payer(token: Address = TOKEN) -> tuple[x402Client, LocalAccount]:

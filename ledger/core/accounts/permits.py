@@ -9,6 +9,7 @@ budget of the advancing key bounds.
     good      -> released   the call was not charged; sent again, the permit is requested again. One that is requested
                             still is deleted: its call was not made
     ...       -> owed       the call has a receipt, whatever was thought before
+    owed      -> settled    the charge is less than what settling it costs, and nothing is sent
     owed      -> sent       a transaction that settles it is intended
     sent      -> settled    it is confirmed
     sent      -> owed       it failed or was lost, and is tried again until the deadline

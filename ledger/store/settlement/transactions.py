@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, update
+from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.transactions import Attempt, Call, ChainTransaction, Mined, Status, may_try_again
@@ -74,7 +74,9 @@ def reverted(session: Session, lane: Lane, purpose: str) -> int:
 
 
 def _count(session: Session, lane: Lane, purpose: str, *also: ColumnElement[bool]) -> int:
-    named = or_(col(Row.purpose) == purpose, func.starts_with(Row.purpose, f"{purpose} "))
+    name = col(Row.purpose)  # its index is in the order of bytes, in which "!" follows " "
+    begins = and_(name.op("~>=~", is_comparison=True)(f"{purpose} "), name.op("~<~", is_comparison=True)(f"{purpose}!"))
+    named = or_(name == purpose, begins)
     return session.exec(select(func.count()).select_from(Row).where(col(Row.lane) == lane, named, *also)).one()
 
 

@@ -41,7 +41,7 @@ from tests.gateway.clients.test_paying import HERE, whole_or_streamed
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
-from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, a_key, a_payer, call, party, signature, stored
+from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, a_key, a_payer, call, consent, party, signature, stored
 from tests.gateway.world import CHAIN, Running, World, a_deployment
 from tests.javascript import NODE
 from tests.ledger.chain.conftest import FUNDS, a_chain
@@ -139,9 +139,8 @@ def lane(engine: Engine, postgres_url: str, node: Node, tmp_path: Path, anvil_wi
         chain_time.advance(session, block, now())
     world.a_model_at(node.url)
     node.behaviour = whole_or_streamed
-    consent = {"upto_pay_to": to_hex(WALLET), "upto_facilitator": to_hex(FUNDS.address)}
     file = a_key(world, world.gateway("gateway-0"), tmp_path)
-    yield Lane(world, chain, world.gateway("gateway-1", upto_key_file=file, **consent))
+    yield Lane(world, chain, world.gateway("gateway-1", **consent(file), upto_facilitator=to_hex(FUNDS.address)))
     world.stop()
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.event import listen, remove
 from sqlmodel import Session
 
 from ledger import operate
@@ -38,7 +39,7 @@ from ledger.store.access import permits as store
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.access.permits import StoredPermit
 from ledger.store.chain import chain_time
-from ledger.store.session import unit_of_work
+from ledger.store.session import connection_of, unit_of_work
 from ledger.store.settlement import transactions
 from tests import builders as b
 from tests.fakechain import SENDER, FakeChain
@@ -46,7 +47,7 @@ from tests.gateway.upto import Tokens
 
 PAYER, WALLET, TOKEN = (Address(bytes((number,)) * 20) for number in (0xAA, 0xBB, 0xCC))
 ADVANCER = b.ALICE
-MOST = 1_000
+MOST = 100_000
 REVERTED = "it reverted on chain"
 
 
@@ -142,6 +143,37 @@ def test_a_call_that_cost_nothing_is_settled_without_a_transaction(engine: Engin
     charge(engine, 1, charged=0)
     assert settle(engine, tokens) == (1, 0, 0)
     assert known(engine, one) == (Status.settled, 0, None)
+
+
+def test_what_costs_more_to_settle_than_it_brings_is_not_asked_for(engine: Engine, tokens: Tokens) -> None:
+    small, enough = (replace(a_permit(number, tokens), least=50) for number in (1, 2))
+    store_all(engine, small, enough)
+    charge(engine, 1, charged=49)
+    charge(engine, 2, charged=50)
+    assert settle(engine, tokens) == (2, 0, 1)
+    assert known(engine, enough) == (Status.sent, 50, None)
+    assert known(engine, small) == (
+        Status.settled,
+        49,
+        "not asked for: settling costs more, which is said to be 50 atoms",
+    )
+    with unit_of_work(engine) as session:
+        assert store.debt(session, PAYER) == 0
+
+
+def test_a_receipt_of_a_call_whose_permit_was_replaced_by_a_smaller_one_is_a_debt_at_once(
+    engine: Engine, tokens: Tokens
+) -> None:
+    first, second = a_permit(1, tokens), replace(a_permit(2, tokens, amount=10), call=b.a_receipt(1).call_id)
+    second = replace(second, request=first.request)
+    store_all(engine, first)
+    with unit_of_work(engine) as session:
+        assert store.set_status(session, first, Status.released)
+    store_all(engine, second)
+    charge(engine, 1, charged=11)
+    assert settle(engine, tokens) == (1, 0, 0), "no transaction could take it"
+    said = "its call was charged 11 atoms, and it permits 10: it came after the charged one"
+    assert known(engine, second) == (Status.failed, 11, said)
 
 
 def test_another_payers_receipt_of_the_same_call_settles_nothing(engine: Engine, tokens: Tokens) -> None:
@@ -380,6 +412,7 @@ def test_what_else_is_not_estimated_ends_the_sweep_as_ever(engine: Engine, token
 
 def test_few_settlements_are_on_their_way_at_a_time_and_debts_come_last(engine: Engine, tokens: Tokens) -> None:
     owed = [a_permit(number, tokens, payer=Address(bytes((number,)) * 20)) for number in range(1, MOST_SENT + 4)]
+    owed[0] = replace(owed[0], permit=replace(owed[0].permit, deadline=owed[0].permit.deadline - 10))
     store_all(engine, *owed)
     for number in range(1, len(owed) + 1):
         charge(engine, number)
@@ -460,6 +493,31 @@ def test_what_a_payer_promised_counts_in_every_lane_and_beside_its_exact_payment
         assert store.set_status(session, second, Status.released)
     assert check(engine, tokens) == 1
     assert known(engine, third) == (Status.good, None, None)
+
+
+def test_what_each_sweep_asks_for_is_found_by_an_index(engine: Engine, tokens: Tokens) -> None:
+    one = a_permit(1, tokens)
+    store_all(engine, one)
+    charge(engine, 1)
+    settle(engine, tokens)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    with unit_of_work(engine) as session:
+        listen(engine, "before_cursor_execute", note)
+        assert transactions.count(session, b.LANE, one.purpose) == 1
+        assert transactions.count(session, b.LANE, one.purpose[:-1]) == 0, "words, and no beginnings of them"
+        assert store.is_due(session, b.LANE)
+        remove(engine, "before_cursor_execute", note)
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        cursor = connection_of(session).cursor()
+        plans = [
+            "".join(str(row[0]) for row in cursor.execute(f"EXPLAIN {said}".encode(), with_)) for said, with_ in asked
+        ]
+    used = ["ix_chain_transactions_purpose", "ix_chain_transactions_purpose", "ix_permits_live"]
+    assert [name in plan for name, plan in zip(used, plans, strict=True)] == [True, True, True], plans
 
 
 def test_a_permit_is_good_in_one_lane_of_a_database(engine: Engine, tokens: Tokens) -> None:
