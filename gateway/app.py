@@ -31,6 +31,7 @@ from gateway.api import (
 from gateway.api.schemas import openapi
 from gateway.asgi import API, PREFLIGHT, Client, Message, Receive, Send, Sender
 from gateway.call.idempotency import StoredResponse
+from gateway.catalog.payees import Payees
 from gateway.console import book
 from gateway.console import routes as console
 from gateway.console.live import Live
@@ -41,7 +42,6 @@ from gateway.dialects.translation import DIALECTS, TranslatedClient
 from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import ways, x402
-from gateway.payment.payees import Payees
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings

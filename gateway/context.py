@@ -28,10 +28,10 @@ from gateway.metrics import Metrics
 from gateway.payment import lane as lanes
 from gateway.payment.advances import Advance
 from gateway.payment.auth import Authenticator
+from gateway.payment.decisions import Decisions
 from gateway.payment.lane import NOT_READ, LaneState
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.payment.relays import Relays
 from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -79,8 +79,8 @@ class Gateway:
     referrals: Referrals
     metrics: Metrics
     connections: Connections
-    relays: Relays[DepositRequest]
-    permits: Relays[StoredPermit]
+    relays: Decisions[DepositRequest]
+    permits: Decisions[StoredPermit]
     workshop: Workshop
     outbox: Outbox
     calendar: Calendar

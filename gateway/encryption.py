@@ -44,6 +44,15 @@ def opened(key: bytes, whose: bytes, nonce: bytes, encrypted: bytes) -> bytes | 
         return None
 
 
+def renewed(keys: Sequence[bytes], whose: bytes, nonce: bytes, encrypted: bytes) -> tuple[bytes, bytes] | None:
+    """A nonce and what is encrypted anew, with the first of the operator's secrets; None where it is already. Conflict
+    if it was encrypted with none of them.
+    """
+    if opened(keys[0], whose, nonce, encrypted) is not None:
+        return None
+    return encrypt(keys[0], whose, decrypt(keys, whose, nonce, encrypted))
+
+
 def decrypt(keys: Sequence[bytes], whose: bytes, nonce: bytes, encrypted: bytes) -> bytes:
     """What is encrypted with one of the operator's secrets. Conflict if it was with none of them."""
     found = (opened(key, whose, nonce, encrypted) for key in keys)

@@ -30,10 +30,10 @@ from gateway.payment import lane as lane_state
 from gateway.payment import permits
 from gateway.payment.advances import advance_of
 from gateway.payment.auth import Authenticator
+from gateway.payment.decisions import Decisions
 from gateway.payment.lane import Limits as LaneLimits
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.payment.relays import Relays
 from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -205,8 +205,8 @@ class Running:
             call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), run),
             referrals=Referrals(engine, lane, domain, treasury, (settings.call_seconds + CLAIM_SPARE_SECONDS) * 1000),
             metrics=Metrics(),
-            relays=Relays(engine, lambda session, ids: deposits.ended(session, lane, ids)),
-            permits=Relays(engine, lambda session, ids: decided(session, lane, ids)),
+            relays=Decisions(engine, lambda session, ids: deposits.ended(session, lane, ids)),
+            permits=Decisions(engine, lambda session, ids: decided(session, lane, ids)),
             advance=advance_of(settings, lane, operator) if deployment is not None else None,
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),

@@ -19,7 +19,7 @@ TITLES = {
     "keys": "API keys",
     "webhooks": "Webhooks",
     "proofs": "Batches and proofs",
-    "statements": "Statements",
+    "statements": "Statements and earnings",
     "open inference protocol": "Open Inference Protocol v2",
     "agents": "For agents",
     "health": "Health",

@@ -207,8 +207,12 @@ def receipt_shown(session: Session, gateway: Gateway, caller: Caller | None, rec
     return shown | {
         "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
         "subs": [sub for sub in theirs if sub is not None],
-        "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
+        "batch": _place(batch) if batch is not None else None,
     }
+
+
+def _place(batch: batches.Batch) -> dict[str, Any]:
+    return {"number": batch.number, "status": batch.status.value, "public": batch.status in PUBLIC}
 
 
 def _shown_to(session: Session, gateway: Gateway, caller: Caller | None, signed: Signed) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """The list of models in OpenAI's and OpenRouter's format, with Tollway's facts; exports in the formats of others."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -10,26 +9,16 @@ from gateway.api.representations import shown_terms
 from gateway.api.schemas import answers
 from gateway.api.schemas.bodies import MAX_INT, Format
 from gateway.api.schemas.openapi import Typed
-from gateway.catalog import exports
+from gateway.catalog import exports, prices
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.catalog.exports import Listing
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Scope
 from ledger.core.catalog.protocols import Protocol
-from ledger.core.pricing import eligibility
-from ledger.core.pricing.price import Tariff
-from ledger.core.pricing.terms import TYPICAL_CALL
-from ledger.core.values.atoms import Atoms
-from ledger.core.values.ids import Digest, cid, did, to_hex
-from ledger.core.values.meters import Meter, by_meter
+from ledger.core.values.ids import cid, did, to_hex
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=Typed)
 
-Prices = Mapping[Meter, Atoms]
-"""The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
-MOST_PRICED = 10_000
-_priced: dict[Digest, tuple[Atoms, Prices]] = {}
-"""The prices of terms by their id, and of a typical call: they never change."""
 Offset = Annotated[int, Query(ge=0, le=MAX_INT, description="models to leave out at the beginning")]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_INT, description="the most models of an answer; absent: all")]
 
@@ -102,7 +91,7 @@ def shown(scope: Scope, entry: Entry, why: str) -> dict[str, Any]:
                 "ready": c.health.usable,
                 "tier": c.tier,
                 "since": c.since,
-                "pricing": _in_json(_prices(c.tariff)[1]),
+                "pricing": _in_json(prices.of_terms(c.tariff)),
                 "capacity": c.capacity,
                 "quality_ppm": c.health.measured_ppm,
                 "latency_ms": c.health.latency_ms or None,
@@ -133,44 +122,10 @@ def published(scope: Scope, entry: Entry, *, ready: bool) -> Listing:
     else:
         document, protocols, context = entry.model.document, entry.protocols, entry.context_tokens
     owner = did(scope.gateway.domain.chain_id, entry.owner)
-    facts = (document, protocols, context, ready, prices(entry), scope.gateway.currency)
+    facts = (document, protocols, context, ready, prices.of_entry(entry), scope.gateway.currency)
     return Listing(entry.id, entry.name, owner, *facts)
 
 
-def prices(entry: Entry) -> Prices | None:
-    """The prices of the provider that can be called now with the least price of a typical call; None for a workflow
-    that has no price of its own, and where nobody serves.
-    """
-    if isinstance(entry, CapsuleEntry):
-        listed = entry.capsule.list_price
-        return None if listed is None or entry.tariff is None else {Meter.call: listed}
-    offered = [_prices(one.tariff) for one in eligibility.alive(entry.candidates)]
-    return min(offered, key=lambda one: one[0])[1] if offered else None
-
-
-def typical_price(entry: Entry) -> Atoms | None:
-    """The least price of a typical call, of the providers that can be called now; of a workflow its list price."""
-    if isinstance(entry, CapsuleEntry):
-        return entry.capsule.list_price if entry.tariff is not None else None
-    return min((typical_price_of(one.tariff) for one in eligibility.alive(entry.candidates)), default=None)
-
-
-def typical_price_of(tariff: Tariff) -> Atoms:
-    """The price of a typical call by a provider's terms."""
-    return _prices(tariff)[0]
-
-
-def _prices(tariff: Tariff) -> tuple[Atoms, Prices]:
-    """The price of a typical call by these terms, and their prices."""
-    known = _priced.get(tariff.id)
-    if known is None:
-        if len(_priced) >= MOST_PRICED:
-            _priced.clear()
-        said = {meter: tariff.price(by_meter({meter: meter.scale}))[0] for meter in Meter}
-        known = _priced[tariff.id] = tariff.price(TYPICAL_CALL)[0], said
-    return known
-
-
-def _in_json(said: Prices) -> dict[str, str]:
+def _in_json(said: prices.Prices) -> dict[str, str]:
     """Prices by the names of meters."""
     return {meter.name: str(price) for meter, price in said.items()}

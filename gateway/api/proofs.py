@@ -1,13 +1,11 @@
-"""Batches, their files, Merkle proofs of payouts, debits and receipts, and what public batches paid: what anybody can
-check.
-"""
+"""Batches, their files, and Merkle proofs of payouts, debits and receipts: what anybody can check."""
 
 import io
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlmodel import Session
 
@@ -19,12 +17,9 @@ from gateway.api.schemas.bodies import MAX_INT
 from gateway.api.schemas.openapi import Typed, of_types
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment import payees
-from gateway.payment.payees import Payees, Record
-from ledger.core.pricing.what_if import Earned
 from ledger.core.settlement.batches import PUBLIC
 from ledger.core.settlement.header import Header, Range
-from ledger.core.values.ids import Address, Digest, Lane, cid, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
 from ledger.store.settlement.batches import Batch
 from ledger.store.settlement.proofs import Proof
@@ -128,110 +123,6 @@ async def payout(payee: str, gateway: Here) -> dict[str, Any]:
 async def debit(account: str, gateway: Here) -> dict[str, Any]:
     """A consumer's cumulative debit in the newest final batch, and its proof."""
     return await _proof(gateway, party(account), proofs.debit, lambda header: header.debit_root)
-
-
-@router.get("/payees/{payee}/what-if", response_model=answers.WhatIf)
-async def what_if(payee: str, request: Request, gateway: Here) -> dict[str, Any]:
-    """What a payee's calls of the last week's public batches would have paid, had it asked less or more: at most a
-    thousand, from the newest back. `tollway provider what-if` replays all of them from the batch files.
-    """
-    found = await record_of(request, gateway, party(payee))
-    return {
-        "payee": to_hex(found.payee),
-        "replayed": _replayed(found),
-        "points": [
-            {"change_ppm": one.change_ppm, "earned": str(one.earned), "expected": str(one.expected)}
-            for one in found.points
-        ],
-    }
-
-
-@router.get("/payees/{payee}", response_model=answers.Payee)
-async def show_payee(payee: str, request: Request, gateway: Here) -> dict[str, Any]:
-    """What the lane's public batches paid a payee, by epoch, role and model; what it claimed, can claim, and waits for;
-    its stake; and what this gateway measured of it. Anybody can add it up from the batch files.
-    """
-    found = await record_of(request, gateway, party(payee))
-    stake = found.stake
-    return {
-        "payee": to_hex(found.payee),
-        "lane": to_hex(gateway.lane),
-        "index": found.index,
-        "settled": str(found.settled),
-        "claimed": str(found.claimed),
-        "claimable": str(found.claimable),
-        "waiting": [
-            {
-                "batch": one.number,
-                "status": one.status.value,
-                "role": one.role.name,
-                "earned": str(one.amount),
-                "until": one.until,
-            }
-            for one in found.waits
-        ],
-        "epochs": [
-            {
-                "epoch": epoch,
-                "starts_at": epoch * gateway.calendar.epoch_seconds * 1_000,
-                "role": role.name,
-                "earned": str(amount),
-            }
-            for (epoch, role), amount in payees.by_epoch(found.paid).items()
-        ],
-        "models": models_of(gateway, found),
-        "replayed": _replayed(found),
-        "stake": {
-            "active": str(stake.active),
-            "unbonding": str(stake.unbonding),
-            "release_at": stake.release_at * 1_000,
-        }
-        if stake is not None
-        else None,
-        "provides": [
-            {
-                "model": entry.name,
-                "ready": one.health.usable,
-                "tier": one.tier,
-                "since": one.since,
-                "quality_ppm": one.health.measured_ppm,
-                "latency_ms": one.health.latency_ms or None,
-                "calls": one.health.calls,
-                "errors": one.health.errors,
-                "refusals": one.health.refusals,
-            }
-            for entry, one in payees.served_by(gateway.catalog, found.payee)
-        ],
-    }
-
-
-async def record_of(request: Request, gateway: Gateway, payee: Address) -> Record:
-    """A payee's public record, read once for all who ask."""
-    kept: Payees = request.app.state.payees
-    return await kept.read(gateway, payee)
-
-
-def models_of(gateway: Gateway, found: Record) -> list[dict[str, Any]]:
-    """What a payee earned by model and role, the largest first. A model that is not listed here is named by its CID."""
-    rows = sorted(found.earned.items(), key=lambda row: (-row[1], row[0]))
-    return [
-        {
-            "model": name_of(gateway, subject),
-            "role": role.name,
-            "calls": found.counts[Earned(subject, role)],
-            "earned": str(amount),
-        }
-        for (subject, role), amount in rows
-    ]
-
-
-def name_of(gateway: Gateway, subject: Digest) -> str:
-    entry = gateway.catalog.by_id.get(subject)
-    return entry.name if entry is not None else cid(subject)
-
-
-def _replayed(found: Record) -> dict[str, Any]:
-    return {"calls": found.calls, "first": found.first, "last": found.last, "whole": found.whole}
 
 
 async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[Header], bytes]) -> dict[str, Any]:

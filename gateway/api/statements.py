@@ -1,22 +1,28 @@
-"""Statements: what a party spent and earned, call by call, as JSON, CSV or a Beancount file."""
+"""What a party spent and earned: its statement for itself, call by call, as JSON, CSV or a Beancount file; and for
+everybody what public batches paid a payee, and would have at other asks.
+"""
 
 import csv
 import io
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from gateway.api.dependencies import Asking, Here, party
 from gateway.api.schemas import answers
 from gateway.api.schemas.bodies import MAX_INT
-from gateway.api.schemas.openapi import of_types
+from gateway.api.schemas.openapi import Typed, of_types
+from gateway.catalog import payees
+from gateway.catalog.payees import Payees, Record
+from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import require
 from ledger.core.accounts import beancount, statements
 from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.accounts.statements import Movement, Row
+from ledger.core.pricing.what_if import Earned
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, cid_digest, to_hex
 from ledger.core.values.meters import quoted, used
@@ -25,7 +31,7 @@ from ledger.flows.reports import Page
 from ledger.store.network import documents
 from ledger.store.receipts.statements import Period
 
-router = APIRouter(prefix="/v1", tags=["statements"])
+router = APIRouter(prefix="/v1", tags=["statements"], route_class=Typed)
 
 Moment = Annotated[int, Query(ge=0, le=MAX_INT, description="ms since the epoch")]
 
@@ -148,3 +154,112 @@ def _movement_fields(movement: Movement) -> dict[str, Any]:
         "amount": str(movement.grown),
         "transaction": to_hex(transaction.id),
     }
+
+
+@router.get("/payees/{payee}/what-if", response_model=answers.WhatIf)
+async def what_if(payee: str, request: Request, gateway: Here) -> dict[str, Any]:
+    """What a payee's calls of the last week's public batches would have paid, had it asked less or more: at most a
+    thousand, from the newest back. `tollway provider what-if` replays all of them from the batch files.
+    """
+    found = await record_of(request, gateway, party(payee))
+    return {
+        "payee": to_hex(found.payee),
+        "replayed": _replayed(found),
+        "points": [
+            {
+                "change_ppm": one.change_ppm,
+                "earned": str(one.earned),
+                "expected": str(one.expected),
+                "left_out": one.left_out,
+            }
+            for one in found.points
+        ],
+    }
+
+
+@router.get("/payees/{payee}", response_model=answers.Payee)
+async def show_payee(payee: str, request: Request, gateway: Here) -> dict[str, Any]:
+    """What the lane's public batches paid a payee, by epoch, role and model; what it claimed, can claim, and waits for;
+    its stake; and what this gateway measured of it. Anybody can add it up from the batch files.
+    """
+    found = await record_of(request, gateway, party(payee))
+    stake = found.stake
+    return {
+        "payee": to_hex(found.payee),
+        "lane": to_hex(gateway.lane),
+        "index": found.index,
+        "settled": str(found.settled),
+        "claimed": str(found.claimed),
+        "claimable": str(found.claimable),
+        "waiting": [
+            {
+                "batch": one.number,
+                "status": one.status.value,
+                "role": one.role.name,
+                "earned": str(one.amount),
+                "until": one.until,
+            }
+            for one in found.waits
+        ],
+        "epochs": [
+            {
+                "epoch": epoch,
+                "starts_at": epoch * gateway.calendar.epoch_seconds * 1_000,
+                "role": role.name,
+                "earned": str(amount),
+            }
+            for (epoch, role), amount in payees.by_epoch(found.paid).items()
+        ],
+        "models": models_of(gateway, found),
+        "replayed": _replayed(found),
+        "stake": {
+            "active": str(stake.active),
+            "unbonding": str(stake.unbonding),
+            "release_at": stake.release_at * 1_000,
+        }
+        if stake is not None
+        else None,
+        "provides": [
+            {
+                "model": entry.name,
+                "ready": one.health.usable,
+                "tier": one.tier,
+                "since": one.since,
+                "quality_ppm": one.health.measured_ppm,
+                "latency_ms": one.health.latency_ms or None,
+                "calls": one.health.calls,
+                "errors": one.health.errors,
+                "refusals": one.health.refusals,
+            }
+            for entry, one in payees.served_by(gateway.catalog, found.payee)
+        ],
+    }
+
+
+async def record_of(request: Request, gateway: Gateway, payee: Address) -> Record:
+    """A payee's public record, read once for all who ask."""
+    kept: Payees = request.app.state.payees
+    return await kept.read(gateway, payee)
+
+
+def models_of(gateway: Gateway, found: Record) -> list[dict[str, Any]]:
+    """What a payee earned by model and role, the largest first. A model that is not listed here is named by its CID."""
+    rows = sorted(found.earned.items(), key=lambda row: (-row[1], row[0]))
+    return [
+        {
+            "model": name_of(gateway, subject),
+            "role": role.name,
+            "calls": found.counts[Earned(subject, role)],
+            "earned": str(amount),
+        }
+        for (subject, role), amount in rows
+    ]
+
+
+def name_of(gateway: Gateway, subject: Digest) -> str:
+    entry = gateway.catalog.by_id.get(subject)
+    return entry.name if entry is not None else cid(subject)
+
+
+def _replayed(found: Record) -> dict[str, Any]:
+    return {"calls": found.calls, "first": found.first, "last": found.last, "whole": found.whole}

@@ -1,6 +1,7 @@
 """Webhooks of an account: make, list, change, try and delete them, and what they were sent."""
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,7 +11,7 @@ from gateway.api.dependencies import Asking, Here
 from gateway.api.keys import stored_again
 from gateway.api.network import check_reachable
 from gateway.api.schemas import answers
-from gateway.api.schemas.bodies import NO_NUL, WebhookBody, WebhookChange
+from gateway.api.schemas.bodies import NO_NUL, WebhookBody, WebhookChange, WebhookEvent
 from gateway.api.schemas.openapi import Typed
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -148,7 +149,7 @@ def _find(session: Session, gateway: Gateway, caller: Caller, hook_id: str) -> W
     return hook
 
 
-def _kinds(gateway: Gateway, account: Address, events: list[Any]) -> tuple[Kind, ...]:
+def _kinds(gateway: Gateway, account: Address, events: Sequence[WebhookEvent]) -> tuple[Kind, ...]:
     """The events that were chosen, each once. Refused for those of the lane, unless its operator asks."""
     kinds = tuple(sorted({Kind(one) for one in events}))
     theirs = sorted(OF_OPERATORS & set(kinds))

@@ -52,7 +52,6 @@ def renew(session: Session, secret: SecretStr | None, now: int) -> None:
     """Encrypt with the first secret what another one still encrypts. `now` is in ms."""
     keys = keys_of(secret)
     for one in offers.credentials(session) if len(keys) > 1 else ():
-        whose = one.provider + one.subject
-        if encryption.opened(keys[0], whose, one.nonce, one.encrypted) is None:
-            plain = encryption.decrypt(keys, whose, one.nonce, one.encrypted)
-            offers.renew_credential(session, one, encrypt(secret, one.provider, one.subject, plain), now)
+        renewed = encryption.renewed(keys, one.provider + one.subject, one.nonce, one.encrypted)
+        if renewed is not None:
+            offers.renew_credential(session, one, Credential(one.provider, one.subject, *renewed), now)

@@ -40,7 +40,7 @@ Name = Annotated[str, Query(max_length=NAME_BYTES)]
 Models = Annotated[list[Text], Query(default_factory=list, max_length=MOST_MODELS)]
 
 
-class Wish(NamedTuple):
+class Draft(NamedTuple):
     """What is to be composed: its name, how its models work together, and their names."""
 
     name: str
@@ -55,12 +55,12 @@ class Composed(NamedTuple):
     entry: CapsuleEntry
 
 
-def wish(model: Models, name: Name = NAME, pattern: Pattern = Pattern.fallback) -> Wish:
+def draft_of(model: Models, name: Name = NAME, pattern: Pattern = Pattern.fallback) -> Draft:
     """What a form says: its empty fields are no models."""
-    return Wish(name.strip(), pattern, [one.strip() for one in model if one.strip()])
+    return Draft(name.strip(), pattern, [one.strip() for one in model if one.strip()])
 
 
-Wanted = Annotated[Wish, Depends(wish)]
+Wanted = Annotated[Draft, Depends(draft_of)]
 router = APIRouter(route_class=Page, include_in_schema=False)
 
 
@@ -92,7 +92,7 @@ async def download(gateway: Here, wanted: Wanted) -> Response:
     return Response(text, headers=headers, media_type="application/json")
 
 
-def composed(gateway: Gateway, wanted: Wish) -> Composed:
+def composed(gateway: Gateway, wanted: Draft) -> Composed:
     """A workflow of a pattern. Refused when a model is not known, does not chat, or the name can be nobody's."""
     catalog = gateway.catalog
     found = [_chatting(catalog, one) for one in wanted.models]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.api import models
 from gateway.api.dependencies import Here
-from gateway.catalog import exports
+from gateway.catalog import exports, prices
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.catalog.exports import Listing
 from gateway.console import drawing, rendering, snippets
@@ -179,7 +179,7 @@ def _model(gateway: Gateway, entry: ModelEntry, host: str) -> dict[str, Any]:
 
 
 def _typical(one: Candidate) -> Atoms:
-    return models.typical_price_of(one.tariff)
+    return prices.typical_price_of(one.tariff)
 
 
 def _lines(lines: Sequence[Line]) -> list[tuple[Role, str, int, list[tuple[str, Atoms]]]]:
@@ -278,4 +278,4 @@ def runs(catalog: Catalog, step: Step) -> tuple[str, str, str]:
 def _step_price(catalog: Catalog, step: Step) -> Atoms | None:
     """The least price of a typical call of a step's model now."""
     known = catalog.by_id.get(step.model) if step.model is not None else None
-    return models.typical_price(known) if isinstance(known, ModelEntry) else None
+    return prices.typical_price(known) if isinstance(known, ModelEntry) else None

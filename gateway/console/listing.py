@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from sqlmodel import Session
 
-from gateway.api import models
 from gateway.api.dependencies import Here
 from gateway.api.schemas.bodies import MAX_INT
+from gateway.catalog import prices
 from gateway.catalog.catalog import CapsuleEntry, Entry, ModelEntry
 from gateway.console import rendering
 from gateway.console.rendering import Page
@@ -115,7 +115,7 @@ def found(gateway: Gateway, entries: Sequence[Entry], wanted: Wanted, most: Atom
     for entry in entries:
         if _fits(entry, wanted):
             why = planning.why_not(scope, entry)
-            price = None if why else models.typical_price(entry)
+            price = None if why else prices.typical_price(entry)
             if (wanted.all or not why) and (most is None or (price is not None and price <= most)):
                 rows.append(Row(entry, why, price))
     if wanted.sort == "price":
@@ -157,7 +157,7 @@ def price_of(text: str, currency: Currency) -> Atoms | None:
 
 def shown_prices(entry: Entry) -> dict[str, Atoms]:
     """The prices of a list's columns: of a call, and of a million tokens in and out."""
-    known = models.prices(entry) or {}
+    known = prices.of_entry(entry) or {}
     columns = (Meter.call, Meter.input_token, Meter.output_token)
     return {meter.name: known[meter] for meter in columns if meter in known}
 

@@ -131,5 +131,5 @@ async def events(
     sender: Sender = request.scope["state"]["sender"]
     address = gateway.connections.addresses.of_request(sender.address, dict(request.scope["headers"]))
     listener = Listener(of, request.headers.get("last-event-id", seen)[:64])
-    told = state.live.listen(gateway, state.overview, address, listener)
-    return StreamingResponse(told, headers=HEADERS, media_type="text/event-stream")
+    stream = state.live.listen(gateway, state.overview, address, listener)
+    return StreamingResponse(stream, headers=HEADERS, media_type="text/event-stream")

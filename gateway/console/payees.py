@@ -3,6 +3,7 @@
 Public, as the batch files are; of those who pay there is no page.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -10,15 +11,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
-from gateway.api import proofs
+from gateway.api import statements
 from gateway.api.dependencies import Here, party
+from gateway.catalog import payees
+from gateway.catalog.payees import Record
 from gateway.console import plots, rendering
 from gateway.console.overview import Overview, Period
 from gateway.console.plots import Plot
 from gateway.console.rendering import Page
 from gateway.context import Gateway
-from gateway.payment import payees
-from gateway.payment.payees import Record
 from ledger.core.catalog.bids import Role
 from ledger.core.values.atoms import format_ratio
 from ledger.core.values.ids import Address, to_hex
@@ -53,7 +54,7 @@ async def find_payee(request: Request, gateway: Here, address: Annotated[str, Qu
 @router.get("/payees/{payee}")
 async def show_payee(payee: str, request: Request, gateway: Here) -> HTMLResponse:
     """What one payee earned, and by what."""
-    found = await proofs.record_of(request, gateway, party(payee))
+    found = await statements.record_of(request, gateway, party(payee))
     return rendering.page(rendering.render("payee.html", gateway, section="payees", **_shown(gateway, found)))
 
 
@@ -71,8 +72,8 @@ def _shown(gateway: Gateway, found: Record) -> dict[str, Any]:
         "rows": rows[:ROWS],
         "left_out": max(0, len(rows) - ROWS),
         "legend": [(role.name, role.name) for role in sorted({role for _, role in epochs})],
-        "epochs": _epochs(found, seconds) if rows else None,
-        "models": proofs.models_of(gateway, found),
+        "epochs": _epochs(epochs, seconds) if rows else None,
+        "models": statements.models_of(gateway, found),
         "provides": payees.served_by(gateway.catalog, found.payee),
         "what_if": _what_if(found) if found.points else None,
         "points": [(_percent(one.change_ppm), one) for one in found.points],
@@ -80,9 +81,8 @@ def _shown(gateway: Gateway, found: Record) -> dict[str, Any]:
     }
 
 
-def _epochs(found: Record, seconds: int) -> Plot:
+def _epochs(by_epoch: Mapping[tuple[int, Role], int], seconds: int) -> Plot:
     """Earnings by epoch and role: the newest epochs up to the last one that was paid."""
-    by_epoch = payees.by_epoch(found.paid)
     newest = max(epoch for epoch, _ in by_epoch)
     oldest = max(min(epoch for epoch, _ in by_epoch), newest - EPOCHS + 1)
     stacks = [

@@ -71,10 +71,9 @@ def renew(session: Session, secret: SecretStr | None, lane: Lane) -> None:
     """Encrypt with the first of the operator's secrets what another one still encrypts."""
     keys = encryption.keys_of(secret)
     for hook in webhooks.every(session, lane) if len(keys) > 1 else ():
-        whose = _whose(lane, hook.account, hook.id)
-        if encryption.opened(keys[0], whose, hook.nonce, hook.encrypted) is None:
-            plain = encryption.decrypt(keys, whose, hook.nonce, hook.encrypted)
-            webhooks.renew(session, lane, hook, *encryption.encrypt(keys[0], whose, plain))
+        renewed = encryption.renewed(keys, _whose(lane, hook.account, hook.id), hook.nonce, hook.encrypted)
+        if renewed is not None:
+            webhooks.renew(session, lane, hook, *renewed)
 
 
 def headers(secret: bytes, name: str, at: int, body: bytes) -> bytes:

@@ -146,16 +146,16 @@ def _tell(session: Session, network: Network, log: Log, ordinal: int, now: int) 
     lane = network.lane
     match log.event:
         case events.Claimed(of, _, payee, amount) if of == lane:
-            told = webhooks.claim_paid(lane, payee, amount, (log.transaction, ordinal), network.currency)
+            event = webhooks.claim_paid(lane, payee, amount, (log.transaction, ordinal), network.currency)
         case (events.WordsAsked() | events.ReceiptAsked() | events.MandateAsked() | events.FinalAsked()) as asked if (
             asked.lane == lane
         ):
             facts = {"about": _ABOUT[type(asked)], "deadline": asked.deadline * 1_000}
             facts["onchain_id"] = None if isinstance(asked, events.FinalAsked) else asked.id
-            told = webhooks.challenge_opened(lane, asked.question, facts, f"{to_hex(log.transaction)} {ordinal}")
+            event = webhooks.challenge_opened(lane, asked.question, facts, f"{to_hex(log.transaction)} {ordinal}")
         case _:
             return
-    hooks.write(session, lane, [told], now)
+    hooks.write(session, lane, [event], now)
 
 
 def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) -> Digest | None:
@@ -209,8 +209,8 @@ def _tell_payees(session: Session, network: Network, batch: Batch, now: int) -> 
     lane, wanted = batch.lane, hooks.accounts(session, batch.lane, webhooks.Kind.batch_final)
     if wanted:
         paid = {to: atoms for to, atoms in batches.earned(session, lane, batch.number).items() if to[0] in wanted}
-        told = webhooks.batch_final(lane, (batch.number, batch.header.id), paid, network.currency)
-        hooks.write(session, lane, told, now)
+        of = batch.number, batch.header.id
+        hooks.write(session, lane, webhooks.batch_final(lane, of, paid, network.currency), now)
 
 
 def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> None:

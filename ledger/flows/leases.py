@@ -152,8 +152,8 @@ def allot(
     if granted:
         keys.allot(session, lane, allowance, gateway, granted)
     elif left.budget is not None:
-        told = webhooks.budget_reached(lane, left.account, left.key_id, left.budget, allowance.day)
-        hooks.write(session, lane, [told], now)
+        event = webhooks.budget_reached(lane, left.account, left.key_id, left.budget, allowance.day)
+        hooks.write(session, lane, [event], now)
     return granted, left
 
 

@@ -49,15 +49,15 @@ def tell_alarms(session: Session, lane: Lane, alarms: Sequence[Alarm], troubles:
         **{f"trouble {one.name}": (one.name, one.message, one.remedy) for one in reversed(troubles)},
         **{f"alarm {one.id.hex()}": (one.law, one.message, remedy_of(one.law)) for one in alarms},
     }
-    told = 0
+    written = 0
     for hook in hooks.of_kind(session, lane, Kind.alarm_sounded):
         for subject in set(hooks.holding(session, lane, hook.id)) - wrong.keys() - {LOW}:
             hooks.end(session, lane, hook.id, subject)
         for subject, said in wrong.items():
             if hooks.begin(session, lane, hook.id, subject, now):
                 hooks.write_to(session, lane, hook, webhooks.alarm_sounded(lane, subject, said, now), now)
-                told += 1
-    return told
+                written += 1
+    return written
 
 
 def forget(session: Session, lane: Lane, now: int) -> int:

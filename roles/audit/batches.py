@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ledger.core.settlement.batches import PUBLIC
+from ledger.core.settlement.batches import PUBLIC, ActiveBatch, active_batches
 from roles.client.gateway import Json
 from roles.wallet import transactions
 
 PAGE = 1_000
 
 if TYPE_CHECKING:
+    from ledger.chain.reads import Chain
     from ledger.core.disputes.audit import Verdict
     from ledger.core.pricing.epochs import BidInForce, Book
     from ledger.core.settlement.batch_file import BatchFile
+    from ledger.core.values.ids import Lane
     from roles.wallet.context import Context
 
 
@@ -138,6 +140,12 @@ def every(context: Context) -> Iterator[Json]:
         yield from page["data"]
         following = int(page["before"]) if page.get("has_more") else 0
         before = following if before is None or following < before else 0  # a gateway may say anything
+
+
+def active(context: Context, chain: Chain, lane: Lane) -> list[ActiveBatch]:
+    """A lane's active batches, from the logs of the chain alone."""
+    with context.working("reading the batches on chain"):
+        return active_batches(chain.logs(chain.deployment.block, chain.tip()), lane)
 
 
 def on_chain(context: Context, number: int) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.core.settlement.batches import active_batches
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex
 from roles.audit import batches
@@ -66,10 +65,7 @@ def _on_chain(context: Context) -> set[str] | None:
     """The ids of the headers of the batches that the chain has; None on a private grid."""
     if int(context.lane["chain_id"]) == 0:
         return None
-    chain = transactions.chain(context)
-    with context.working("reading the batches on chain"):
-        logs = chain.logs(chain.deployment.block, chain.tip())
-    return {to_hex(one.header.id) for one in active_batches(logs, context.lane_id)}
+    return {to_hex(one.header.id) for one in batches.active(context, transactions.chain(context), context.lane_id)}
 
 
 def _copy(context: Context, folder: Path, number: int, name: str, last: int) -> Mirrored:

@@ -53,7 +53,8 @@ def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str
 
 def what_if(context: Context, payee: Address, days: int) -> list[dict[str, object]]:
     """Had a payee asked less or more: what its calls of these days would have paid, and what is expected when they are
-    drawn again by the bids of now. The calls are those of the public batch files, all of them.
+    drawn again by the bids of now. The calls are those of the public batch files, all of them but those that a cap or a
+    list price forbids at a change.
     """
     calls = [one for one in recent(context, days * DAY_MS) if any(who == payee for who, _ in payees(one.terms))]
     points = pricing.points(calls, payee, odds_of(book(context), payee)) if calls else []
@@ -61,7 +62,7 @@ def what_if(context: Context, payee: Address, days: int) -> list[dict[str, objec
     return [
         {
             "change_ppm": one.change_ppm,
-            "calls": len(calls),
+            "calls": len(calls) - one.left_out,
             "earned": str(one.earned),
             "expected": str(one.expected),
             "more_than_now": str(one.expected - now.expected) if now is not None else "0",

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.core.settlement.batches import ActiveBatch, active_batches
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, cid, to_hex
+from roles.audit import batches
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
+    from ledger.core.catalog.bids import Role
     from ledger.core.settlement.batch_file import BatchFile
+    from ledger.core.settlement.batches import ActiveBatch
     from ledger.core.settlement.cumulatives import Cumulatives
     from ledger.core.settlement.earnings import Earnings, Source
     from ledger.core.settlement.header import HeaderId
@@ -77,18 +79,17 @@ class Report:
     @property
     def rows(self) -> list[dict[str, object]]:
         """A row for each payee, role and model, the largest first, with the first and last epoch in which it earned."""
-        totals: Counter[tuple[Address, int, bytes]] = Counter()
-        epochs: dict[tuple[Address, int, bytes], tuple[int, int]] = {}
-        roles = {}
+        totals: Counter[tuple[Address, Role, bytes]] = Counter()
+        epochs: dict[tuple[Address, Role, bytes], tuple[int, int]] = {}
         for source, amount in self.amounts.items():
-            key = source.payee, int(source.role), source.subject
+            key = source.payee, source.role, source.subject
             first, last = epochs.get(key, (source.epoch, source.epoch))
-            epochs[key], roles[int(source.role)] = (min(first, source.epoch), max(last, source.epoch)), source.role
+            epochs[key] = min(first, source.epoch), max(last, source.epoch)
             totals[key] += amount
         return [
             {
                 "payee": to_hex(payee),
-                "role": roles[role].name,
+                "role": role.name,
                 "model": cid(subject),
                 "first_epoch": epochs[payee, role, subject][0],
                 "last_epoch": epochs[payee, role, subject][1],
@@ -183,6 +184,4 @@ def _on_chain(context: Context, file: BatchFile) -> dict[HeaderId, ActiveBatch] 
             f"the files are of chain {file.opening.domain.chain_id} and contract "
             f"{to_hex(file.opening.domain.contract)}, {context.rpc_url} is not: name another --rpc or deployment"
         )
-    with context.working("reading the batches on chain"):
-        logs = chain.logs(chain.deployment.block, chain.tip())
-    return {one.header.id: one for one in active_batches(logs, file.opening.lane)}
+    return {one.header.id: one for one in batches.active(context, chain, file.opening.lane)}

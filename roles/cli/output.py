@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO, TypeVar
 
@@ -99,18 +99,12 @@ def show_line(facts: Mapping[str, Fact]) -> None:
 
 
 @contextmanager
-def in_place() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """What is printed within each `shown()` takes the place of what was before, on a terminal. Elsewhere it follows."""
-    on_terminal = sys.stdout.isatty()
-
-    @contextmanager
-    def shown() -> Iterator[None]:
-        if on_terminal:
-            console().clear()
-        yield
-        sys.stdout.flush()
-
-    yield shown
+def shown_in_place() -> Iterator[None]:
+    """What is printed within takes the place of what was before, on a terminal. Elsewhere it follows."""
+    if sys.stdout.isatty():
+        console().clear()
+    yield
+    sys.stdout.flush()
 
 
 def plain(text: object) -> str:

@@ -358,6 +358,8 @@ STORE = {
     ),
     "barred": _module(within=lambda *asked: set(), **dict.fromkeys(("keep_books", "release"), _nothing)),
     "bids": _module(latest_epoch=lambda s: 2**40),
+    "hooks": _module(accounts=lambda s, lane, kind: set(), write=_nothing),
+    "permits": _module(reopen=_nothing),
 }
 
 

@@ -465,5 +465,10 @@ def test_a_key_for_some_models_offers_those_alone(chain: World, node: Node, tmp_
     assert list(ways(gateway, model="@acme/other")) == ["exact", "upto"]
 
 
-def test_no_secret_is_shown_by_the_gateways_own_values(gateway: Running) -> None:
-    assert "tw_" not in repr(gateway.gateway.advance)
+def test_no_secret_is_shown_by_the_gateways_own_values(tmp_path: Path) -> None:
+    (tmp_path / "upto.key").write_text("tw_" + "0" * 40)
+    chosen = {"upto_key_file": str(tmp_path / "upto.key"), "upto_pay_to": to_hex(WALLET)}
+    advance = advance_of(Settings.model_validate(chosen), PRIVATE_LANE, OPERATOR.address)
+    assert advance is not None
+    assert b"tw_" in advance.header
+    assert "tw_" not in repr(advance)

@@ -14,10 +14,11 @@ import standardwebhooks
 from pydantic import SecretStr
 from sqlalchemy import text, update
 
+from gateway import bounds
 from gateway.api.schemas.bodies import WebhookEvent
 from gateway.clock import now_ms
 from gateway.webhooks import targets
-from ledger.core.accounts.webhooks import CHOICES, SCHEDULE_MS, Kind
+from ledger.core.accounts.webhooks import CHOICES, SCHEDULE_MS, TAKEN_MS, Kind
 from ledger.core.values.atoms import AIC
 from ledger.core.values.ids import PRIVATE_LANE, to_hex
 from ledger.core.values.typed_data import Signer
@@ -25,6 +26,7 @@ from ledger.flows import leases, webhooks
 from ledger.store.access import webhooks as hooks
 from ledger.store.access.tables import WebhookMessageRow, WebhookRow
 from ledger.store.session import unit_of_work
+from ledger.store.settlement.alarms import Alarm
 from tests.gateway.conftest import Refused, Run
 from tests.gateway.hooks import Hook, a_hook
 from tests.gateway.nodes import Node, answering
@@ -111,6 +113,7 @@ def test_a_failed_message_is_sent_again_with_the_same_id(world: World, hook: Hoo
 
 def test_what_was_taken_and_never_recorded_is_sent_again_with_the_same_id(world: World, hook: Hook) -> None:
     """As when its gateway is killed between the receiver's answer and the record."""
+    assert TAKEN_MS > bounds.WEBHOOK_MESSAGES * bounds.WEBHOOK_SECONDS * 1_000
     hook.receiver.behaviour = answering({}, 500)
     sent = hook.try_it()
     hook.ended(sent)
@@ -120,7 +123,7 @@ def test_what_was_taken_and_never_recorded_is_sent_again_with_the_same_id(world:
     assert [one.id for one in due.messages] == [sent]
     with unit_of_work(world.engine) as session:
         assert hooks.take(session, PRIVATE_LANE, now_ms(), (8, 8)) == []
-        (again,) = hooks.take(session, PRIVATE_LANE, now_ms() + SCHEDULE_MS[1], (8, 8))
+        (again,) = hooks.take(session, PRIVATE_LANE, now_ms() + TAKEN_MS, (8, 8))
         assert [one.id for one in again.messages] == [sent]
 
 
@@ -308,9 +311,17 @@ def test_a_webhook_is_tried_ten_times_a_minute_at_most(hook: Hook) -> None:
     assert (refused.status_code, code_of(refused.json())) == (429, "rate_limited")
 
 
-def test_the_operator_chooses_alarms(world: World, gateway: Running, other_node: Node) -> None:
+def test_an_alarm_is_told_to_the_operator_who_chose_it(world: World, gateway: Running, other_node: Node) -> None:
     hook = a_hook(gateway, OPERATOR, other_node, "alarm.sounded", "challenge.opened")
     assert hook.shown()["events"] == ["alarm.sounded", "challenge.opened"]
+    with unit_of_work(world.engine) as session:
+        webhooks.tell_alarms(session, PRIVATE_LANE, [Alarm("L1", "it is short")], [], now_ms())
+    (message,) = hook.got()
+    assert (message["type"], message["data"]["name"], message["data"]["message"]) == (
+        "alarm.sounded",
+        "L1",
+        "it is short",
+    )
 
 
 def test_a_gateway_without_a_secret_keeps_no_webhooks(world: World, consumer: Signer, other_node: Node) -> None:

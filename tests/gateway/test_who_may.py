@@ -681,7 +681,13 @@ def test_a_batch_that_is_not_public_has_no_file(house: House) -> None:
     from ledger.flows import postings as posting
     from tests.gateway.test_private_grid import LANE
 
-    receipt = house.family().receipt
+    family = house.family()
+    receipt = family.receipt
+
+    def place() -> dict[str, Any]:
+        found: dict[str, Any] = family.client("account").get(f"/v1/receipts/{receipt}").json()["batch"]
+        return found
+
     with unit_of_work(house.world.engine) as session:
         for gateway in posting.due(session, PRIVATE_LANE):
             posting.post_chunk(session, PRIVATE_LANE, gateway, 10_000, now_ms())
@@ -692,7 +698,9 @@ def test_a_batch_that_is_not_public_has_no_file(house: House) -> None:
     assert newest["status"] == "built"
     assert house.there.http.get(newest["file"]).status_code == 404
     assert house.there.http.get(f"/v1/receipts/{receipt}").status_code == 404
+    assert place() == {"number": newest["number"], "status": "built", "public": False}
     work(house.world)
+    assert place() == {"number": newest["number"], "status": "final", "public": True}
     assert house.there.http.get(newest["file"]).status_code == 200
     assert house.there.http.get(f"/v1/receipts/{receipt}").status_code == 200
 

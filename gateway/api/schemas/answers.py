@@ -208,12 +208,13 @@ class Payee(Answer):
 
 class WhatIfPoint(Answer):
     """Had the payee asked `change_ppm` more (less below 0): what the same calls would have paid, and what is expected
-    when they are drawn again by the odds of now.
+    when they are drawn again by the odds of now; without `left_out` calls, which a cap or a list price forbids then.
     """
 
     change_ppm: int
     earned: Amount
     expected: Amount
+    left_out: int
 
 
 class WhatIf(Answer):
@@ -319,10 +320,11 @@ class SigningDomain(Answer):
 
 
 class Place(Answer):
-    """The batch that a receipt is in."""
+    """The batch that a receipt is in. Once it is `public`, so is the receipt."""
 
     number: int
     status: str
+    public: bool
 
 
 class SignedReceipt(Answer):

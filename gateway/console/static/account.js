@@ -1,5 +1,6 @@
 // What the reader's own pages share: the API key, which stays in this tab, requests with it, tables and amounts.
 // Whatever comes from the gateway is put in as text.
+import * as amounts from "./amounts.js";
 
 const PLACE = "tollway.key";
 export const own = document.getElementById("own");
@@ -9,15 +10,23 @@ export const key = () => sessionStorage.getItem(PLACE) ?? "";
 export const keep = (value) => sessionStorage.setItem(PLACE, value);
 export const one = (id) => document.getElementById(id);
 
-/** Ask a route of this gateway with the key. Throws an Error with the gateway's own words. */
-export async function request(path, { method = "GET", body } = {}) {
-  const headers = { Authorization: `Bearer ${key()}` };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const sent = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit" };
-  const answer = await fetch(path, sent);
+/** A refusal with its status, its code and facts, and after how many seconds to try again, if it says so. */
+export class Refused extends Error {
+  constructor(status, error, wait) {
+    super(error.message ?? `the gateway answered ${status}`);
+    Object.assign(this, { status, facts: error, wait });
+  }
+}
+
+/** Ask a route of this gateway with the key. Throws Refused. */
+export async function request(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const named = { Authorization: `Bearer ${key()}`, ...headers };
+  if (body !== undefined) named["Content-Type"] = "application/json";
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const answer = await fetch(path, { method, headers: named, body: text, signal, credentials: "omit" });
   if (answer.ok) return answer;
   const failed = await answer.json().catch(() => ({}));
-  throw new Error(failed.error?.message ?? `the gateway answered ${answer.status}`);
+  throw new Refused(answer.status, failed.error ?? {}, Number(answer.headers.get("retry-after")) || null);
 }
 
 export const ask = async (path, options) => (await request(path, options)).json();
@@ -28,22 +37,8 @@ export function tell(text, kind = "") {
   said.hidden = !text;
 }
 
-/** `12.5 AIC` of atoms as a decimal string. */
-export function amount(atoms) {
-  const decimals = Number(own.dataset.decimals);
-  const digits = String(atoms).padStart(decimals + 1, "0");
-  const whole = digits.slice(0, digits.length - decimals);
-  const part = digits.slice(digits.length - decimals).replace(/0+$/, "");
-  return `${whole}${part ? `.${part}` : ""} ${own.dataset.symbol}`;
-}
-
-/** Atoms of a decimal amount in whole tokens, as a string; null if it is none. */
-export function atoms(text) {
-  const decimals = Number(own.dataset.decimals);
-  const found = /^(\d{1,12})(?:\.(\d*))?$/.exec(text.trim());
-  if (!found || (found[2] ?? "").length > decimals) return null;
-  return BigInt(found[1] + (found[2] ?? "").padEnd(decimals, "0")).toString();
-}
+export const amount = (atoms) => amounts.amount(atoms, own.dataset);
+export const atoms = (text) => amounts.atoms(text, own.dataset);
 
 export const moment = (ms) => (ms ? `${new Date(ms).toISOString().replace("T", " ").slice(0, 19)} UTC` : "");
 export const short = (text) => (text && text.length > 14 ? `${text.slice(0, 6)}…${text.slice(-4)}` : (text ?? ""));

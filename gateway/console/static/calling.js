@@ -1,31 +1,16 @@
 // What the pages that call a model share: a call with the reader's key, its stream, what to do when it is refused, and
 // what it cost, line by line. Whatever models and gateways say is put in as text.
-import { amount, ask, element, key, one, own, short, table, tell } from "./account.js";
+import { Refused, amount, ask, atoms, element, one, own, request, short, table, tell } from "./account.js";
 
 const SHOWN_CHARACTERS = 1_000_000;
 const FOUND_TRIES = 20;
 const FOUND_EVERY_MS = 250;
 const PUBLIC_TRIES = 120;
 const PUBLIC_EVERY_MS = 5_000;
-const PUBLIC = ["posted", "final"];
-
-/** A refusal with its status, its code and facts, and after how many seconds to try again, if it says so. */
-export class Refused extends Error {
-  constructor(status, error, wait) {
-    super(error.message ?? `the gateway answered ${status}`);
-    Object.assign(this, { status, facts: error, wait });
-  }
-}
 
 /** Call a route. `most` are the atoms that it may cost. Throws Refused. */
-export async function post(path, body, { signal, most } = {}) {
-  const headers = { Authorization: `Bearer ${key()}`, "Content-Type": "application/json" };
-  if (most) headers["Tollway-Max-Price"] = most;
-  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal, credentials: "omit" });
-  if (answer.ok) return answer;
-  const failed = await answer.json().catch(() => ({}));
-  throw new Refused(answer.status, failed.error ?? {}, Number(answer.headers.get("retry-after")) || null);
-}
+export const post = (path, body, { signal, most } = {}) =>
+  request(path, { method: "POST", body, signal, headers: most ? { "Tollway-Max-Price": most } : {} });
 
 /** The events of a stream, as they come. Throws Refused for one that says an error, or a stream without an end. */
 export async function* events(answer) {
@@ -120,12 +105,16 @@ export function growing(place) {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+const read = (id) => ask(`/v1/receipts/${encodeURIComponent(id)}`);
+
 /** A receipt by its id, as soon as it is there: that of a call which was stopped comes a moment later. null: none. */
-export async function receiptOf(id) {
+async function receiptOf(id) {
   for (let tries = 0; tries < FOUND_TRIES; tries += 1) {
-    const answer = await fetch(`/v1/receipts/${encodeURIComponent(id)}`, { headers: { Authorization: `Bearer ${key()}` }, credentials: "omit" });
-    if (answer.ok) return answer.json();
-    if (answer.status !== 404) throw new Refused(answer.status, (await answer.json().catch(() => ({}))).error ?? {}, null);
+    try {
+      return await read(id);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
     await sleep(FOUND_EVERY_MS);
   }
   return null;
@@ -139,7 +128,7 @@ async function payments(verifier, shown, what) {
   const rows = due.payments.filter((paid) => paid.amount > 0n)
     .map((paid) => [what, terms.ROLES[paid.role], paid.party, paid.amount]);
   for (const sub of shown.subs) {
-    const inner = await ask(`/v1/receipts/${encodeURIComponent(sub.id)}`);
+    const inner = await read(sub.id);
     rows.push(...await payments(verifier, inner, inner.noted?.model ?? "a step"));
   }
   return rows;
@@ -152,11 +141,19 @@ const COLUMNS = [
   ["Gets", (row) => element("span", { title: `${row[3]} atoms` }, amount(row[3])), "number"],
 ];
 
+/** Tell how a call ended, and show what it cost: the sum of all payments, which no rebate is in. */
+export async function showPaid(id, how, what) {
+  const shown = id ? await receiptOf(id) : null;
+  if (shown === null) return tell(`${how} No receipt has come, so nothing was charged.`);
+  const paid = await showCost(shown, what);
+  tell(`${how} It cost ${amount(paid)}.`);
+}
+
 /**
  * Show what a call cost: who is paid what, recomputed here from the receipt's own terms; whether its signature holds; and
- * where its page is, once everybody can see it.
+ * where its page is, once everybody can see it. Returns the atoms in all.
  */
-export async function showCost(shown, what) {
+async function showCost(shown, what) {
   const verifier = await import("./receipt-verifier.js");
   const rows = await payments(verifier, shown, what);
   table(one("lines"), COLUMNS, rows, "Nobody is paid: it was free of charge.");
@@ -169,6 +166,7 @@ export async function showCost(shown, what) {
   one("checks").replaceChildren(...checks);
   one("cost").hidden = false;
   followReceipt(shown);
+  return paid;
 }
 
 let followed = 0;
@@ -178,7 +176,7 @@ async function followReceipt(shown) {
   const turn = (followed += 1);
   const place = one("receipt");
   for (let tries = 0; turn === followed; tries += 1) {
-    if (shown.batch !== null && PUBLIC.includes(shown.batch.status)) {
+    if (shown.batch !== null && shown.batch.public) {
       const link = element("a", { href: `/explorer/receipts/${encodeURIComponent(shown.id)}` }, "Its receipt");
       return place.replaceChildren(link, `, in batch ${shown.batch.number}: verify it there in your browser.`);
     }
@@ -186,12 +184,19 @@ async function followReceipt(shown) {
     if (tries === PUBLIC_TRIES) return;
     await sleep(PUBLIC_EVERY_MS);
     if (turn !== followed || document.hidden) continue;
-    shown = await ask(`/v1/receipts/${encodeURIComponent(shown.id)}`).catch(() => shown);
+    shown = await read(shown.id).catch(() => shown);
   }
 }
 
+/** The most tokens of an answer that the form allows. */
+export function limitOf(field) {
+  const limit = Number(field.value);
+  if (!Number.isSafeInteger(limit) || limit < 1) throw new Error("the most tokens are a whole number above 0");
+  return limit;
+}
+
 /** The atoms that a call may cost at most, of the form; undefined without a limit. */
-export function mostOf(field, atoms) {
+export function mostOf(field) {
   const said = field.value.trim();
   if (!said) return undefined;
   const most = atoms(said);

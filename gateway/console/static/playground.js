@@ -1,6 +1,7 @@
 // A model's playground: an answer as it streams, how fast it comes, and what it cost.
-import { amount, atoms, begin, one, tell, tiles } from "./account.js";
-import { Refused, busy, events, growing, mostOf, onSend, post, receiptOf, showCost, showProblem } from "./calling.js";
+import { Refused, begin, one, tell, tiles } from "./account.js";
+import { busy, events, growing, limitOf, mostOf, onSend, post, showPaid, showProblem } from "./calling.js";
+import { ms } from "./trace.js";
 
 const { kind, path, model } = one("ask").dataset;
 let stopping = null;
@@ -8,14 +9,11 @@ let stopping = null;
 /** The body of the request that the form says. */
 function body() {
   if (kind === "json") return JSON.parse(one("text").value);
-  const limit = Number(one("most-tokens").value);
-  if (!Number.isSafeInteger(limit) || limit < 1) throw new Error("the most tokens are a whole number above 0");
+  const limit = limitOf(one("most-tokens"));
   const text = one("text").value;
   const said = kind === "chat" ? { messages: [{ role: "user", content: text }] } : { prompt: text };
   return { model, ...said, max_tokens: limit, stream: true, stream_options: { include_usage: true } };
 }
-
-const seconds = (ms) => `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
 
 /** What is measured while it streams. Each event with text counts as a token until the usage says how many there were. */
 function measure(began) {
@@ -26,8 +24,8 @@ function measure(began) {
     tiles(one("measured"), [
       ["Tokens", `${seen.tokens === null && count ? "about " : ""}${count}`, seen.input === null ? "" : `and ${seen.input} of the question`],
       ["Tokens a second", count > 1 && took > 0 ? (((count - 1) * 1000) / took).toFixed(1) : "–", "after the first one"],
-      ["First token", seen.first === null ? "–" : seconds(seen.first - began), "after it was sent"],
-      ["Took", seconds(seen.last - began)],
+      ["First token", seen.first === null ? "–" : ms(Math.round(seen.first - began)), "after it was sent"],
+      ["Took", ms(Math.round(seen.last - began))],
     ]);
   };
   return { seen, show };
@@ -66,11 +64,10 @@ async function whole(answer, meter, say) {
   return answer.headers.get("tollway-receipt");
 }
 
-
 async function send() {
   if (stopping) return;
   showProblem(null);
-  const [asked, most] = [body(), mostOf(one("most"), atoms)];
+  const [asked, most] = [body(), mostOf(one("most"))];
   stopping = new AbortController();
   const meter = measure(performance.now());
   const [say, think] = [growing(one("answer")), growing(one("thoughts"))];
@@ -104,10 +101,7 @@ async function paid(id, how) {
   stopping = null;
   busy(false);
   if (!id) return tell(`${how} It had not begun, so nothing is charged.`);
-  const shown = await receiptOf(id);
-  if (shown === null) return tell(`${how} No receipt has come, so nothing was charged.`);
-  await showCost(shown, model);
-  tell(`${how} It cost ${amount(shown.receipt.charge)}.`);
+  await showPaid(id, how, model);
 }
 
 begin(async () => {});

@@ -12,7 +12,7 @@ const DAY_MS = 86_400_000;
 const MOST_DAYS = 92;
 
 /** An element of SVG; children that are texts become text. */
-function shape(name, attributes, ...children) {
+export function shape(name, attributes, ...children) {
   const made = document.createElementNS(SPACE, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, `${value}`);
   made.append(...children);

@@ -1,10 +1,10 @@
 // A capsule's run, played back from its trace over the drawn steps: what ran in parallel, what was skipped, what each
 // step cost. Who wants no motion sees the end of it at once.
-import { amount, atoms, begin, element, one, table, tell, tiles } from "./account.js";
-import { Refused, busy, growing, mostOf, onSend, post, receiptOf, showCost, showProblem } from "./calling.js";
+import { Refused, amount, begin, element, one, table, tell, tiles } from "./account.js";
+import { busy, growing, limitOf, mostOf, onSend, post, showPaid, showProblem } from "./calling.js";
+import { shape } from "./plots.js";
 import { WORDS, end, ms, said, sound } from "./trace.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, LABELS, ROW, HEAD] = [960, 190, 30, 24];
 const NOTES = 210;
 const [SHORTEST_MS, LONGEST_MS] = [1_500, 6_000];
@@ -15,13 +15,6 @@ let stopping = null;
 let playing = 0;
 
 const cost = (row) => (row.price === undefined ? "" : amount(row.price));
-
-function shape(name, attributes, text = "") {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.textContent = text;
-  return made;
-}
 
 /** The timeline: a row for each step, whose bar `draw` fills as far as the run has come. */
 function timeline(rows, whole) {
@@ -101,9 +94,7 @@ function showTrace(trace) {
 
 async function run() {
   if (stopping) return;
-  const limit = Number(one("most-tokens").value);
-  if (!Number.isSafeInteger(limit) || limit < 1) throw new Error("the most tokens are a whole number above 0");
-  const most = mostOf(one("most"), atoms);
+  const [limit, most] = [limitOf(one("most-tokens")), mostOf(one("most"))];
   showProblem(null);
   stopping = new AbortController();
   one("result").hidden = true;
@@ -119,7 +110,7 @@ async function run() {
     growing(one("answer"))(String(found.choices?.[0]?.message?.content ?? ""));
     measured(found.usage, performance.now() - began);
     showTrace(found.tollway?.steps);
-    await paid(answer.headers.get("tollway-receipt"), "Done.");
+    await showPaid(answer.headers.get("tollway-receipt"), "Done.", model);
   } catch (error) {
     if (error.name === "AbortError") return tell("Stopped. Steps that had served are charged: your activity shows them.");
     if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error;
@@ -130,7 +121,7 @@ async function run() {
     growing(one("answer"))("");
     measured(null, performance.now() - began);
     showTrace(error.facts.steps);
-    if ((error.facts.charge ?? "0") !== "0") await paid(error.facts.call, "It failed.");
+    if ((error.facts.charge ?? "0") !== "0") await showPaid(error.facts.call, "It failed.", model);
   } finally {
     stopping = null;
     busy(false);
@@ -140,14 +131,6 @@ async function run() {
 function measured(usage, took) {
   const tokens = usage ? [["Tokens", `${usage.completion_tokens}`, `and ${usage.prompt_tokens} of the questions`]] : [];
   tiles(one("measured"), [...tokens, ["Took", ms(Math.round(took)), "as seen from here"]]);
-}
-
-/** Tell how the run ended, and show what it cost. */
-async function paid(id, how) {
-  const shown = id ? await receiptOf(id) : null;
-  if (shown === null) return tell(`${how} Nothing was charged.`);
-  await showCost(shown, model);
-  tell(`${how} It cost ${amount(shown.receipt.price)}.`);
 }
 
 begin(async () => {});

@@ -8,7 +8,7 @@ export const end = (row) => row.began_ms + row.ms;
 
 /** The rows of a trace that are sound; in the order in which they began. */
 export function sound(rows) {
-  const fits = (row) => typeof row.step === "string" && Object.hasOwn(WORDS, row.status) && row.began_ms >= 0 && row.ms >= 0;
+  const fits = (row) => typeof row?.step === "string" && Object.hasOwn(WORDS, row.status) && row.began_ms >= 0 && row.ms >= 0;
   return (Array.isArray(rows) ? rows : []).filter(fits).toSorted((a, b) => a.began_ms - b.began_ms || end(a) - end(b));
 }
 

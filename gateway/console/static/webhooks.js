@@ -13,7 +13,7 @@ function button(words, hook, act) {
   return made;
 }
 
-async function trying(hook) {
+async function tryHook(hook) {
   let sent = await ask(`${path(hook)}/test`, { method: "POST" });
   tell("Sending…");
   for (let look = 0; !sent.attempts && look < LOOKS; look += 1) {
@@ -27,14 +27,14 @@ async function trying(hook) {
   else tell(sent.error ?? "It was not sent yet: look again.", "bad");
 }
 
-async function deleting(hook) {
+async function deleteHook(hook) {
   if (!confirm(`Delete ${hook.url}, and what waits for it?`)) return;
   await ask(path(hook), { method: "DELETE" });
   if (shown === hook.id) one("sent").hidden = true;
   await show();
 }
 
-async function enabling(hook) {
+async function toggleHook(hook) {
   await ask(path(hook), { method: "PATCH", body: { enabled: !hook.enabled } });
   await show();
 }
@@ -51,9 +51,9 @@ const COLUMNS = [
   ["State", state],
   ["To do", (hook) => element(
     "span", { className: "actions" },
-    button("Test", hook, () => trying(hook)), " ", button("Messages", hook, () => messages(hook)), " ",
-    button(hook.enabled ? "Disable" : "Enable", hook, () => enabling(hook)), " ",
-    button("Delete", hook, () => deleting(hook)),
+    button("Test", hook, () => tryHook(hook)), " ", button("Messages", hook, () => messages(hook)), " ",
+    button(hook.enabled ? "Disable" : "Enable", hook, () => toggleHook(hook)), " ",
+    button("Delete", hook, () => deleteHook(hook)),
   )],
 ];
 const SENT = [

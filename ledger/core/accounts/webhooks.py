@@ -20,8 +20,12 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane, to_hex
 
 MINUTE, HOUR = 60_000, 3_600_000
-SCHEDULE_MS = (5_000, *(5 * MINUTE, 30 * MINUTE), *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24)))
+SCHEDULE_MS = (5_000, 5 * MINUTE, 30 * MINUTE, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24)))
 """How long after a failed attempt the next one is, as Standard Webhooks suggests: three days together."""
+TAKEN_MS = 5 * MINUTE
+"""How long messages that a gateway takes are its own: longer than it sends what it takes of one webhook at once, 16
+messages of at most 10 s each. What it has not recorded by then was not sent, or is sent again.
+"""
 DISABLED_MS = 72 * HOUR
 """A webhook that has delivered nothing for this long is disabled when its next attempt fails."""
 LEAST_REST_MS, MOST_REST_MS = 5_000, 5 * MINUTE

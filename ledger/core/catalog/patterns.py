@@ -69,9 +69,9 @@ def written(document: Document) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def _step(id: str, model: str, told: str = "") -> Document:
-    """A step that is asked what the workflow is asked; or the last message alone, and is `told` something before."""
-    messages: Json = [{"role": "system", "content": told}, QUESTION] if told else "$.messages"
+def _step(id: str, model: str, instruction: str = "") -> Document:
+    """A step that is asked what the workflow is asked; or the last message alone, after an `instruction`."""
+    messages: Json = [{"role": "system", "content": instruction}, QUESTION] if instruction else "$.messages"
     return {"id": id, "uses": {"model": model}, "input": {"messages": messages}}
 
 
@@ -92,10 +92,12 @@ def _fallback(models: Sequence[str]) -> tuple[list[Document], Json]:
 
 
 def _serial(models: Sequence[str]) -> tuple[list[Document], Json]:
-    told = "Another model answered the user as below. Answer better: keep what is right, and correct what is not.\n\n"
+    instruction = (
+        "Another model answered the user as below. Answer better: keep what is right, and correct what is not."
+    )
     steps = [_step(LETTERS[0], models[0])]
     for before, (id, model) in zip(LETTERS, list(zip(LETTERS, models, strict=False))[1:], strict=False):
-        steps.append(_step(id, model, f"{told}{{{_content(before)}}}"))
+        steps.append(_step(id, model, f"{instruction}\n\n{{{_content(before)}}}"))
     return steps, {"content": _content(steps[-1]["id"])}
 
 
@@ -115,8 +117,8 @@ def _debate(models: Sequence[str]) -> tuple[list[Document], Json]:
 
 
 def _judge(model: str, steps: Sequence[str]) -> Document:
-    told = "Several models answered the user as below. Weigh their answers, and give the best answer yourself.\n\n"
-    return _step("judge", model, told + _answers(steps))
+    instruction = "Several models answered the user as below. Weigh their answers, and give the best answer yourself."
+    return _step("judge", model, f"{instruction}\n\n{_answers(steps)}")
 
 
 FORMS: Final[Mapping[Pattern, Form]] = MappingProxyType(

@@ -40,11 +40,14 @@ class Earned(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A change of what is asked, what the same calls would have paid, and what is expected with the draw's odds."""
+    """A change of what is asked, what the same calls would have paid, and what is expected with the draw's odds; of
+    `left_out` calls, which the price rule forbids at this change, nothing.
+    """
 
     change_ppm: int
     earned: Atoms
     expected: Atoms
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def _point(found: Replay, change_ppm: int, odds: Odds) -> Point:
             if mine_now and every:
                 amount = amount * mine * every_now // (every * mine_now)
         expected += amount
-    return Point(change_ppm, found.total, expected)
+    return Point(change_ppm, found.total, expected, found.left_out)
 
 
 def drawn(own: routing.Candidate, rivals: Iterable[routing.Candidate]) -> tuple[int, int]:

@@ -92,6 +92,17 @@ EMPTY = _zeros()
 """The root of an empty subtree of each height."""
 
 
+def boundary(start: int, count: int, height: int) -> list[TreePosition]:
+    """The siblings at the boundaries of leaves [start, start + count): per level the left one, then the right one."""
+    siblings: list[TreePosition] = []
+    end = start + count
+    for level in range(height):
+        siblings += [(level, start - 1)] if start & 1 else []
+        siblings += [(level, end)] if end & 1 else []
+        start, end = start >> 1, (end + 1) >> 1
+    return siblings
+
+
 class SumTree:
     """Levels of tree nodes, leaves first; everything right of a level's end is empty. Subclasses store the levels."""
 
@@ -129,18 +140,11 @@ class SumTree:
         return [self.at(level + up, (index >> up) ^ 1) for up in range(self.height - level)]
 
     def range_proof(self, start: int, count: int) -> list[Word]:
-        """The boundary siblings of leaves [start, start + count): per level the left one, then the right one."""
+        """The words at the `boundary` of leaves [start, start + count)."""
         end = start + count
         if not (0 <= start < end <= 1 << self.height):
             raise Rejected(f"a tree of height {self.height} has no range [{start}, {end})", start=start, count=count)
-        siblings: list[Word] = []
-        for level in range(self.height):
-            if start & 1:
-                siblings.append(self.at(level, start - 1))
-            if end & 1:
-                siblings.append(self.at(level, end))
-            start, end = start >> 1, (end + 1) >> 1
-        return siblings
+        return [self.at(level, index) for level, index in boundary(start, count, self.height)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, exists, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from ledger.core.accounts import webhooks
 from ledger.core.accounts.webhooks import Event, Kind, Outcome, Status, Webhook
@@ -137,7 +138,7 @@ def take(session: Session, lane: Lane, now: int, limits: tuple[int, int], withou
     """Take what is due: of at most `limits[0]` webhooks, those first that were sent to longest ago, at most `limits[1]`
     messages each. Webhooks that another gateway just takes of are passed over, and those `without`.
 
-    The next attempt of each is moved on to where it is after a failed one, as the sender may never say how it ended.
+    The next attempt of each is moved on by `TAKEN_MS`, as the sender may never say how it ended.
     """
     due = select(WebhookMessageRow.id).where(
         col(WebhookMessageRow.lane) == lane,
@@ -156,7 +157,7 @@ def take(session: Session, lane: Lane, now: int, limits: tuple[int, int], withou
         messages = tuple(_message(row) for row in session.exec(mine))
         these = [col(WebhookMessageRow.id).in_([one.id for one in messages])]
         moved = update(WebhookMessageRow).filter_by(lane=lane, hook=hook.id).where(*these)
-        execute(session, moved.values(next_at=now + webhooks.SCHEDULE_MS[1]))
+        execute(session, moved.values(next_at=now + webhooks.TAKEN_MS))
         taken.append(Due(hook, messages))
     if taken:
         names = [hook.id for hook in hooks]
@@ -238,8 +239,7 @@ def to_look_at(session: Session, lane: Lane, before: int, limit: int, now: int) 
 
 def of_kind(session: Session, lane: Lane, kind: Kind) -> list[Webhook]:
     """The webhooks of a lane that chose a kind and are not disabled."""
-    query = select(WebhookRow).filter_by(lane=lane, disabled_at=None)
-    return [_value(row) for row in session.exec(query.where(col(WebhookRow.kinds).contains(f'"{kind}"')))]
+    return [_value(row) for row in session.exec(_that_chose(lane, kind))]
 
 
 def accounts(session: Session, lane: Lane, kind: Kind) -> set[Address]:
@@ -278,11 +278,15 @@ def forget(session: Session, lane: Lane, before: int) -> int:
 def _wanting(session: Session, lane: Lane, kind: Kind, events: Sequence[Event]) -> list[Webhook]:
     """The webhooks that chose a kind, of the accounts of these events of it."""
     accounts = {event.account for event in events if event.kind is kind}
-    query = select(WebhookRow).filter_by(lane=lane, disabled_at=None)
-    query = query.where(col(WebhookRow.kinds).contains(f'"{kind}"'))
+    query = _that_chose(lane, kind)
     if None not in accounts and len(accounts) <= NAMED_ACCOUNTS:
         query = query.where(col(WebhookRow.account).in_([one for one in accounts if one is not None]))
     return [_value(row) for row in session.exec(query)]
+
+
+def _that_chose(lane: Lane, kind: Kind) -> SelectOfScalar[WebhookRow]:
+    query = select(WebhookRow).filter_by(lane=lane, disabled_at=None)
+    return query.where(col(WebhookRow.kinds).contains(f'"{kind}"'))
 
 
 def _row(lane: Lane, hook: Webhook, event: Event, now: int) -> dict[str, Any]:

@@ -47,7 +47,6 @@ class Receipts:
     """Receipts that pay a payee, newest batch first, each with its terms' bytes. `whole`: no bound was reached."""
 
     found: tuple[tuple[Receipt, bytes], ...]
-    looked_through: int
     whole: bool
 
 
@@ -77,7 +76,7 @@ def receipts(session: Session, lane: Lane, payee: Address, numbers: Iterable[int
     for number in numbers:
         for one in batches.ranges(session, lane, number):
             if not left or len(found) >= most.found:
-                return Receipts(tuple(found), most.receipts - left, whole=False)
+                return Receipts(tuple(found), whole=False)
             last = one.first + one.count - 1
             first = max(one.first, last - left + 1)
             whole = whole and first == one.first
@@ -90,4 +89,4 @@ def receipts(session: Session, lane: Lane, payee: Address, numbers: Iterable[int
             rows = session.exec(query.limit(most.found - len(found) + 1)).all()
             whole = whole and len(rows) <= most.found - len(found)
             found += [(unpack(record), body) for record, body in rows[: most.found - len(found)]]
-    return Receipts(tuple(found), most.receipts - left, whole)
+    return Receipts(tuple(found), whole)

@@ -10,7 +10,7 @@ from ledger.core.receipts.receipt import Receipt
 from ledger.core.settlement import header
 from ledger.core.settlement.header import Range, place_of
 from ledger.core.values.ids import Address, Digest, Lane
-from ledger.core.values.sum_tree import EMPTY, ZERO, Word, above, amount, receipt_leaf
+from ledger.core.values.sum_tree import EMPTY, ZERO, TreePosition, Word, above, amount, boundary, receipt_leaf
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts
 from ledger.store.settlement import batches, tree_nodes
@@ -49,12 +49,7 @@ def debit(session: Session, batch: Batch, consumer: Address) -> Proof | None:
 def payout_range(session: Session, batch: Batch, start: int, count: int) -> list[Word]:
     """The boundary siblings of payees [start, start + count), per level left then right."""
     height = tree_nodes.height(session, batch.lane, tree_nodes.PAYOUT, batch.number)
-    wanted: list[tree_nodes.Position] = []
-    end = start + count
-    for level in range(height):
-        wanted += [(level, start - 1)] if start & 1 else []
-        wanted += [(level, end)] if end & 1 else []
-        start, end = start >> 1, (end + 1) >> 1
+    wanted = boundary(start, count, height)
     known = tree_nodes.at(session, batch.lane, tree_nodes.PAYOUT, batch.number, wanted)
     return [known.get(position) or EMPTY[position[0]] for position in wanted]
 
@@ -88,16 +83,11 @@ def receipt(session: Session, batch: Batch, one: Receipt) -> ReceiptProof | None
         ZERO if at in barred else receipt_leaf(batch.lane, hashed, charge)
         for at, (hashed, charge) in enumerate(_leaves(session, batch.lane, ranges, begin, stop), begin)
     ]
-    wanted: list[tree_nodes.Position] = []
-    known: dict[tree_nodes.Position, Word] = {}
-    low, high = first, end
-    for level in range(height):
-        wanted += [(level, low - 1)] if low & 1 else []
-        wanted += [(level, high)] if high & 1 else []
-        if level < header.BLOCK:
-            known |= {(level, (begin >> level) + at): word for at, word in enumerate(words)}
-            words = above(words, level)
-        low, high = low >> 1, (high + 1) >> 1
+    wanted = boundary(first, end - first, height)
+    known: dict[TreePosition, Word] = {}
+    for level in range(min(height, header.BLOCK)):
+        known |= {(level, (begin >> level) + at): word for at, word in enumerate(words)}
+        words = above(words, level)
     known |= tree_nodes.of_receipts(session, batch.lane, batch.number, (at for at in wanted if at[0] >= header.BLOCK))
     if any(at not in known and at[1] << at[0] < calls for at in wanted):
         return None

@@ -138,17 +138,16 @@ def show_earnings(earned: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
 def watch_earnings() -> None:
     """Show earnings, again at each change, until an interrupt: in place on a terminal, else one after the other."""
     last: object = None
-    with output.in_place() as shown:
-        while True:
-            earned, epochs = read_earnings(), read_epochs()
-            if (earned, epochs) != last:
-                last = earned, epochs
-                if output.mode.json:
-                    output.show_line({**earned, "epochs": epochs})
-                else:
-                    with shown():
-                        show_earnings(earned, epochs)
-            time.sleep(1)
+    while True:
+        earned, epochs = read_earnings(), read_epochs()
+        if (earned, epochs) != last:
+            last = earned, epochs
+            if output.mode.json:
+                output.show_line({**earned, "epochs": epochs})
+            else:
+                with output.shown_in_place():
+                    show_earnings(earned, epochs)
+        time.sleep(1)
 
 
 def by_epoch(epochs: list[dict[str, Any]]) -> list[tuple[str, int]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 from gateway.console.assets import FOLDER
 from ledger.core.values.typed_data import Signer
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
-from tests.javascript import NODE
+from tests.javascript import evaluate
 
 
 def said(trace: Any) -> tuple[list[str], str]:
@@ -19,8 +18,7 @@ const {{ end, said, sound }} = await import({str(FOLDER / "trace.js")!r});
 const rows = sound({json.dumps(trace)});
 console.log(JSON.stringify([rows.map((row) => row.step), said(rows, Math.max(0, ...rows.map(end)))]));
 """
-    ran = subprocess.run([NODE, "--input-type=module", "-e", script], capture_output=True, check=True, text=True)
-    steps, words = json.loads(ran.stdout)
+    steps, words = evaluate(script)
     return steps, words
 
 
@@ -47,7 +45,7 @@ def test_a_trace_says_what_ran_in_parallel_what_was_skipped_and_what_that_saved(
 
 
 def test_what_is_no_trace_is_shown_as_none() -> None:
-    nonsense: list[Any] = [None, 5, {"step": "a"}, [{}], [a_row("a", -1, 5)], [a_row("a", 0, 5, "toString")]]
+    nonsense: list[Any] = [None, 5, {"step": "a"}, [None], [{}], [a_row("a", -1, 5)], [a_row("a", 0, 5, "toString")]]
     for trace in nonsense:
         assert said(trace)[0] == []
 

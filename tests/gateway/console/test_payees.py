@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog import payees
 from gateway.console import plots
-from gateway.payment import payees
+from gateway.console.assets import FOLDER
+from ledger.core.pricing import what_if
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
@@ -19,6 +21,7 @@ from tests.gateway.nodes import Node
 from tests.gateway.test_private_grid import work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import MAKER, PROVIDER, Running, World, a_signer
+from tests.javascript import evaluate
 
 CALLS = 3
 
@@ -84,9 +87,22 @@ def test_what_if_replays_the_public_calls_for_each_payee(world: World, called: R
     for point in found["points"]:
         assert int(point["earned"]) == CALLS * 100 * (PPM + point["change_ppm"]) // PPM
         assert point["expected"] == point["earned"], "nobody else serves it"
+        assert point["left_out"] == 0
     (model,) = of(called, MAKER)["models"]
     earned = next(one["earned"] for one in of(called, MAKER, "/what-if")["points"] if not one["change_ppm"])
     assert model == {"model": "@acme/chat", "role": "maker", "calls": CALLS, "earned": earned}
+
+
+@pytest.mark.usefixtures("unkept")
+def test_calls_that_a_cap_forbids_at_a_change_are_counted_and_earn_nothing(
+    world: World, called: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(world)
+    monkeypatch.setattr(what_if, "CHANGES_PPM", (0, 99 * PPM))
+    was, dearer = of(called, MAKER, "/what-if")["points"]
+    assert (was["left_out"], dearer) == (0, {"change_ppm": 99 * PPM, "earned": "0", "expected": "0", "left_out": CALLS})
+    page = called.http.get(f"/payees/{to_hex(MAKER.address)}").text
+    assert page.count(f"without {CALLS} calls that a cap or a list price forbids") == 1
 
 
 @pytest.mark.usefixtures("unkept")
@@ -147,5 +163,13 @@ def test_a_column_is_as_high_as_its_share_of_the_axis() -> None:
         ("two", "compute", room // 2),
     ]
     assert plot.ticks[-1] == (plots.TOP, 400)
-    assert [plots.round_up(n) for n in (0, 4, 5, 9, 21, 81)] == [4, 4, 8, 20, 40, 200]
+    amounts = (0, 4, 5, 9, 21, 81)
+    assert [plots.round_up(amount) for amount in amounts] == [4, 4, 8, 20, 40, 200]
+    script = f"""
+const {{ roundUp }} = await import({str(FOLDER / "plots.js")!r});
+console.log(JSON.stringify({list(amounts)}.map((amount) => Number(roundUp(BigInt(amount))))));
+"""
+    assert evaluate(script) == [plots.round_up(amount) for amount in amounts], (
+        "a script's axis ends where Python's does"
+    )
     assert len(plots.columns([(str(n), {}) for n in range(24)]).names) <= plots.LABELS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import subprocess
 from typing import Any
 
 from gateway.console.assets import FOLDER
@@ -14,7 +13,7 @@ from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import Loom, inferring
 from tests.gateway.world import Running, World, a_model
-from tests.javascript import NODE
+from tests.javascript import evaluate
 
 
 def form_of(gateway: Running, name: str) -> dict[str, str]:
@@ -66,12 +65,12 @@ def remedies(*refused: dict[str, Any]) -> list[dict[str, Any]]:
     """What the page's script says of refusals."""
     script = f"""
 globalThis.document = {{ getElementById: () => ({{dataset: {{symbol: "AIC", decimals: "9"}}}}) }};
-const {{ Refused, remedy }} = await import({str(FOLDER / "calling.js")!r});
+const {{ Refused }} = await import({str(FOLDER / "account.js")!r});
+const {{ remedy }} = await import({str(FOLDER / "calling.js")!r});
 const given = {json.dumps(refused)};
 console.log(JSON.stringify(given.map(({{status, error, wait}}) => remedy(new Refused(status, error, wait ?? null)))));
 """
-    ran = subprocess.run([NODE, "--input-type=module", "-e", script], capture_output=True, check=True, text=True)
-    return list(json.loads(ran.stdout))
+    return list(evaluate(script))
 
 
 def test_each_refusal_says_what_is_needed_what_is_left_and_what_to_type(

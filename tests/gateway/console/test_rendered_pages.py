@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
 import shutil
@@ -38,7 +37,7 @@ from tests.gateway.test_private_grid import LANE, work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, Running, World, a_model, a_signer
-from tests.javascript import NODE
+from tests.javascript import evaluate
 
 OWN = ("/activity", "/keys", "/webhooks", "/money", "/wallet", "/operator")
 LISTS = ("/models", "/models?all=true", "/capsules", "/payees", "/explorer", "/explorer/earnings")
@@ -564,8 +563,7 @@ console.log(JSON.stringify({{
   csv: csv(rows),
 }}));
 """
-    ran = subprocess.run([NODE, "--input-type=module", "-e", script], capture_output=True, check=True)
-    assert json.loads(ran.stdout) == {
+    assert evaluate(script) == {
         "amounts": [amount(atoms, AIC) for atoms in (0, 1, 12_500_000_000, 2**63 - 1)],
         "atoms": ["1000000000", "1", "1500000000", None, None, None, None],
         "csv": '\'=1+1,\'@acme/chat,\'-1,"a,b","say ""hi""",,7\r\n',

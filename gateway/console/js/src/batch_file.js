@@ -4,7 +4,7 @@
  */
 import { sha256 } from '@noble/hashes/sha2.js';
 import { Reader, Wrong, equal, toHex } from './bytes.js';
-import { gatewaysRoot, headerId, heightsFor } from './header.js';
+import { checkRanges, gatewaysRoot, headerId, heightsFor } from './header.js';
 import { structHash, unpack } from './receipt.js';
 import { receiptLeaf, ZERO } from './sum_tree.js';
 import { termsId } from './terms.js';
@@ -54,9 +54,7 @@ export function read(bytes) {
   }));
   const barred = new Set(many(reader, 4, () => reader.small(4)));
   if (ranges.reduce((sum, range) => sum + range.count, 0) !== calls) throw new Wrong('the head miscounts the receipts');
-  if (ranges.some((range, at) => range.number < 1 || (at && ranges[at - 1].number >= range.number))) {
-    throw new Wrong('receipt logs are sorted by the number of their gateway, from 1');
-  }
+  checkRanges(ranges);
   if (calls * LEAST_SIGNED > bytes.length) throw new Wrong(`the head counts ${calls} calls, more than the file holds`);
   const signed = [];
   for (let left = calls; left > 0; left--) signed.push({ receipt: unpack(reader), signature: reader.take(65) });

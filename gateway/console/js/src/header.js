@@ -40,6 +40,16 @@ export function headerId(header) {
 }
 
 /**
+ * Wrong unless the receipt logs of a batch are in the order that its file has.
+ * @param {Range[]} ranges
+ */
+export function checkRanges(ranges) {
+  if (ranges.some((range, at) => range.number < 1 || (at && ranges[at - 1].number >= range.number))) {
+    throw new Wrong('receipt logs are sorted by the number of their gateway, from 1');
+  }
+}
+
+/**
  * The root of the tree of every gateway of the lane, each at its number.
  * @param {Uint8Array} lane
  * @param {Range[]} ranges

@@ -4,12 +4,12 @@
  */
 import { Chain } from './chain.js';
 import { toHex, Wrong } from './bytes.js';
+import { KEY, element } from './dom.js';
 import { receiptId, receiptOf } from './receipt.js';
 import { verify } from './verify.js';
 
 /** @typedef {import('./verify.js').Check} Check */
 
-const KEY = 'tollway.key';
 const MARKS = new Map([
   [true, ['✓', 'good', 'holds']],
   [false, ['✗', 'bad', 'fails']],
@@ -153,17 +153,4 @@ function row({ name, ok, says, inputs }) {
 function input(type, placeholder, title) {
   const made = element('input', { type, placeholder, title, size: '36', autocomplete: 'off', spellcheck: 'false' });
   return /** @type {HTMLInputElement} */ (made);
-}
-
-/**
- * @param {string} name
- * @param {Record<string, string>} attributes
- * @param {...(Node | string)} children text or elements
- * @returns {HTMLElement}
- */
-function element(name, attributes, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
 }

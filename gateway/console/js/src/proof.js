@@ -5,7 +5,7 @@
  * chain alone can say.
  */
 import { Reader, Wrong, equal, fromHex } from './bytes.js';
-import { gatewaysRoot, heightsFor } from './header.js';
+import { checkRanges, gatewaysRoot, heightsFor } from './header.js';
 import { structHash, unpack } from './receipt.js';
 import { ZERO, rangeRoot, receiptLeaf } from './sum_tree.js';
 
@@ -31,9 +31,7 @@ export function read(shown, receipt, domain) {
   const ranges = rows.map((row) => ({
     number: small(row.number), gateway: fromHex(row.gateway, 20), first: BigInt(small(row.first)), count: small(row.count),
   }));
-  if (ranges.some((range, at) => range.number < 1 || (at && ranges[at - 1].number >= range.number))) {
-    throw new Wrong('receipt logs are sorted by the number of their gateway, from 1');
-  }
+  checkRanges(ranges);
   const calls = ranges.reduce((sum, range) => sum + range.count, 0);
   if (calls > MOST_CALLS) throw new Wrong(`a batch has at most ${MOST_CALLS} receipts, not ${calls}`);
   const header = headerOf(shown.batch.header);

@@ -3,8 +3,10 @@
  * The wallet's page: an account does with the browser's wallet what the command line does with a keystore. Nothing is
  * asked of a wallet without a click, and what it will sign is shown before.
  */
+import * as amounts from '../../static/amounts.js';
 import * as commands from './commands.js';
 import { toHex } from './bytes.js';
+import { KEY, element } from './dom.js';
 import { Connection, discover } from './provider.js';
 
 export { commands };
@@ -13,7 +15,6 @@ export { commands };
 /** @typedef {import('./provider.js').Wallet} Wallet */
 /** @typedef {[string, string]} Fact */
 
-const KEY = 'tollway.key';
 const VALID_SECONDS = 3600;
 
 /** @type {Connection | null} */
@@ -26,19 +27,6 @@ let lane = null;
  * @returns {any}
  */
 const one = (id) => document.getElementById(id);
-
-/**
- * @param {string} name
- * @param {Record<string, string>} attributes
- * @param {...(Node | string)} children
- * @returns {HTMLElement}
- */
-function element(name, attributes, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 /**
  * @param {string} text
@@ -173,17 +161,8 @@ async function answered(path, { method = 'GET', headers = {}, body = '' } = {}) 
   return said;
 }
 
-/**
- * `12.5 AIC` of atoms.
- * @param {string} atoms
- */
-function amount(atoms) {
-  const { symbol, decimals } = one('wallet').dataset;
-  const digits = String(atoms).padStart(Number(decimals) + 1, '0');
-  const cut = digits.length - Number(decimals);
-  const part = digits.slice(cut).replace(/0+$/, '');
-  return `${digits.slice(0, cut)}${part ? `.${part}` : ''} ${symbol}`;
-}
+/** @param {string} atoms */
+const amount = (atoms) => amounts.amount(atoms, one('wallet').dataset);
 
 /**
  * Atoms of what a field says in whole tokens. Throws where that is no amount.
@@ -193,10 +172,9 @@ function amount(atoms) {
 function atoms(id) {
   const text = one(id).value.trim();
   if (!text) return '';
-  const decimals = Number(one('wallet').dataset.decimals);
-  const found = /^(\d{1,12})(?:\.(\d*))?$/.exec(text);
-  if (!found || (found[2] ?? '').length > decimals) throw new Error(`${text} is no amount such as 1.5`);
-  return BigInt(found[1] + (found[2] ?? '').padEnd(decimals, '0')).toString();
+  const found = amounts.atoms(text, one('wallet').dataset);
+  if (found === null) throw new Error(`${text} is no amount such as 1.5`);
+  return found;
 }
 
 /**

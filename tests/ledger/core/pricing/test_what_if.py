@@ -44,6 +44,8 @@ def test_a_makers_ratio_is_of_the_price_that_it_makes() -> None:
 def test_what_a_cap_or_a_list_price_forbids_is_left_out_and_counted() -> None:
     high = a_call(ratio_ppm=850_000)
     assert what_if.replay([high], MAKER, 100_000).left_out == 1
+    left_out = {one.change_ppm: one.left_out for one in what_if.points([high, a_call()], MAKER, alone)}
+    assert left_out == {change: int(change > 50_000) for change in CHANGES_PPM}
     listed = Call(Terms(SUBJECT, a_call(900).terms.lines, list_price=1_000, seller=0), ONE, 0)
     assert what_if.replay([listed], PAT).total == 900
     found = what_if.replay([listed], PAT, 200_000)

@@ -10,19 +10,19 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from sqlmodel import Session
 
 from gateway.call import routing as routes
-from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
+from gateway.catalog.catalog import Candidate, Catalog, Entry, ModelEntry
+from gateway.catalog.prices import typical_price_of
 from gateway.context import Gateway
 from ledger.core.accounts import accounts
 from ledger.core.accounts.postings import Balance
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing import eligibility, what_if
-from ledger.core.pricing.price import Tariff, compile_terms
-from ledger.core.pricing.terms import TYPICAL_CALL
+from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.what_if import Call, Earned, Odds, Point
 from ledger.core.settlement.batches import Status
 from ledger.core.values.ids import Address, Digest
@@ -150,7 +150,7 @@ def odds_in(catalog: Catalog, payee: Address) -> Odds:
     return odds
 
 
-def _odds(entry: Any, payee: Address, change_ppm: int) -> tuple[int, int]:
+def _odds(entry: Entry | None, payee: Address, change_ppm: int) -> tuple[int, int]:
     alive = eligibility.alive(entry.candidates) if isinstance(entry, ModelEntry) else []
     own = next((one for one in alive if one.provider == payee), None)
     if own is None or len(alive) == 1:
@@ -158,12 +158,8 @@ def _odds(entry: Any, payee: Address, change_ppm: int) -> tuple[int, int]:
     wanted = what_if.asking(own.tariff.terms, payee, change_ppm)
     if wanted is None:
         return 0, 1
-    rivals = [routes.as_seen(one, _typical(one.tariff)) for one in alive if one is not own]
-    return what_if.drawn(routes.as_seen(own, _typical(compile_terms(wanted))), rivals)
-
-
-def _typical(tariff: Tariff) -> int:
-    return tariff.price(TYPICAL_CALL)[0]
+    rivals = [routes.as_seen(one, typical_price_of(one.tariff)) for one in alive if one is not own]
+    return what_if.drawn(routes.as_seen(own, typical_price_of(compile_terms(wanted))), rivals)
 
 
 def by_epoch(paid: tuple[Paid, ...]) -> dict[tuple[int, Role], int]:

@@ -26,7 +26,7 @@ class Ended(Protocol[D]):
     def __call__(self, session: Session, ids: Sequence[Digest]) -> Mapping[Digest, D]: ...
 
 
-class Relays(Generic[T]):
+class Decisions(Generic[T]):
     """Waits for the worker, which relays payments or looks at permits, or finds out that they are worth nothing."""
 
     def __init__(self, engine: Engine, ended: Ended[T]) -> None:
