@@ -36,7 +36,7 @@ PROXY: Final = address("0x4020a4f3b7b90cca423b9fabcc0ce57c6c240002")
 SETTLE_SECONDS: Final = 300
 """How long the worker has, after the longest call, to settle a permit before its deadline."""
 SETTLE_GAS: Final = 250_000
-"""The most gas that a settlement may ask for. One takes about 100,000; Permit2 calls a payer that has code, which could
+"""The most gas that a settlement may ask for. One takes about 120,000; Permit2 calls a payer that has code, which could
 burn all that it is given, at the cost of the worker's key.
 """
 MOST_SENT: Final = 16

@@ -27,7 +27,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_permits_payer", "permits", ["payer"])
     op.create_index("ix_permits_status", "permits", ["status"])
-    live = sa.text("status NOT IN ('settled', 'failed')")
+    live = sa.column("status", sa.String).not_in(("settled", "failed"))
     op.create_index("ix_permits_live", "permits", ["lane"], postgresql_where=live)
     by_bytes = {"purpose": "varchar_pattern_ops"}
     op.create_index("ix_chain_transactions_purpose", "chain_transactions", ["lane", "purpose"], postgresql_ops=by_bytes)

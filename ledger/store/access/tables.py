@@ -2,7 +2,7 @@
 permits to settle; and of its webhooks.
 """
 
-from sqlalchemy import Index, UniqueConstraint, text
+from sqlalchemy import Index, String, UniqueConstraint, column
 from sqlmodel import Field, SQLModel
 
 from ledger.store.columns import big, maybe_big, maybe_octets, octets
@@ -133,7 +133,7 @@ class PermitRow(SQLModel, table=True):
     __tablename__ = "permits"
     __table_args__ = (
         UniqueConstraint("lane", "call", name="permits_call"),
-        Index("ix_permits_live", "lane", postgresql_where=text("status NOT IN ('settled', 'failed')")),
+        Index("ix_permits_live", "lane", postgresql_where=column("status", String).not_in(("settled", "failed"))),
     )
     lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
