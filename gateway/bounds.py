@@ -95,7 +95,9 @@ TUNNELS_AN_ADDRESS: Final = 4
 TUNNELS: Final = 1024
 PAYMENTS_A_PAYER: Final = 2
 PAYMENTS: Final = 64
-"""x402 payments that wait for the chain. Worthless ones held every slot of the calls."""
+"""x402 payments that wait for the chain, and beside them as many permits of `upto`. Worthless ones held every slot of
+the calls.
+"""
 FAILURES_A_MINUTE: Final = 60
 """Wrong keys, vouchers and payments of an address: each costs a look-up or a signature check."""
 WRITES_A_MINUTE: Final = 120

@@ -100,6 +100,8 @@ class Gateway:
     """Requests by MCP and A2A of those who have not shown yet that they pay."""
     payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
+    permitted: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
+    """The same of x402's permits, which cost their signer nothing: they take no place of a payment."""
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
     writes: Rates = field(

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     upto_facilitator: str = Field(
         default="", description="the address that the worker sends from; default: the lane's operator"
     )
+    upto_least: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="atoms that settling a permit costs: `upto` is offered from this price on",
+    )
     public_url: str = Field(default="", description="URL of this gateway for consumers")
     internal_url: str = Field(default="", description="URL of this process for the lane's other gateways, for tunnels")
 

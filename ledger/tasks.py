@@ -215,18 +215,20 @@ def transmit() -> None:
 
 @shared_task(name="ledger.permit", base=CountedTask)  # type: ignore[untyped-decorator]
 def permit() -> None:
-    """Say which permits of x402's `upto` are good, and intend to settle those whose calls were charged."""
+    """Intend to settle permits of x402's `upto` whose calls were charged, and say which others are good. What is owed
+    comes first: strangers choose how many others there are.
+    """
     context = here()
     if context.wire is None:
         return
     wire, lane = context.wire, context.settings.lane
-    _while_due("permits_checked", lambda session: permits.check(session, lane, wire, wire.sender, now()))
     _each(
         lambda session: permits.note_charged(session, lane),
         lambda session: permits.follow(session, lane),
         lambda session: permits.settle(session, lane, wire, wire.sender, now()),
         lambda session: permits.forget(session, lane, wire, now()),
     )
+    _while_due("permits_checked", lambda session: permits.check(session, lane, wire, wire.sender, now()))
 
 
 @shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]

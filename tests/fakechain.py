@@ -112,7 +112,7 @@ class FakeChain:
         """The market's fee."""
         return self.base_fee
 
-    def gas(self, sender: Address, target: Address, data: bytes) -> int:
+    def gas(self, sender: Address, target: Address, data: bytes, *, most: int | None = None) -> int:
         """A constant; the contract's refusal shows when mined."""
         self._reach()
         return 100_000

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -141,7 +141,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     if payment is None and not gateway.private and headers.keys().isdisjoint(ACCOUNT_HEADERS):
         raise await _price(gateway, path, client)
     if payment is not None:
-        with gateway.payments.place(to_hex(payment.payer)):
+        with _waiting(gateway, payment):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
         caller, keyed = await _payer(gateway, payment), True
         identity = call_id(gateway.lane, payment.payer, NO_KEY, path, idempotency_key(headers) or payment.key)
@@ -166,6 +166,12 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     if not request.keyed:
         return await _make(gateway, request)
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
+
+
+def _waiting(gateway: Gateway, payment: Payment | PermitPayment) -> AbstractContextManager[object]:
+    """A place of its payer for a payment whose body is read, or that waits for the chain."""
+    places = gateway.permitted if isinstance(payment, PermitPayment) else gateway.payments
+    return places.place(to_hex(payment.payer))
 
 
 async def _payer(gateway: Gateway, payment: Payment | PermitPayment) -> Caller:
@@ -204,7 +210,7 @@ async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, b
     route = await _route(scope, entry, ask)
     path = quote(path, safe="@/")
     body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
-    by_permit = await permits.is_offered(scope.gateway, entry.name, ask.model)
+    by_permit = await permits.is_offered(scope.gateway, entry.name, ask.model, route.price)
     asked = ways.Asked(route.price, by_permit, body, media.asked_type(ask))
     return ways.required(scope.gateway, path, headers, asked)
 
@@ -256,7 +262,7 @@ async def _make_once(
 async def _lock(gateway: Gateway, request: Request, fingerprint: bytes) -> None:
     """Lock a call for this gateway. Refused when it was charged before. Strangers' payments wait in bounded number."""
     payment = request.payment
-    with gateway.payments.place(to_hex(payment.payer)) if payment is not None else nullcontext():
+    with _waiting(gateway, payment) if payment is not None else nullcontext():
         charged = await gateway.call_locks.take(request.call_id, fingerprint)
     if charged is not None:
         raise _charged_before(request, charged)
@@ -274,7 +280,7 @@ async def _make(
     route = await _route(Scope(gateway, catalog, request.preferences), entry, ask)
     if isinstance(request.payment, Payment):
         assert fingerprint is not None
-        with gateway.payments.place(to_hex(request.payment.payer)):
+        with _waiting(gateway, request.payment):
             relayed = await authorizations.take(
                 gateway, request.payment, fingerprint, route.price, request.client.presence
             )
@@ -314,7 +320,7 @@ async def _make_permitted(
     bound = (request.call_id, fingerprint)
     stored = await permits.take(gateway, payment, bound, request.caller)
     try:
-        with gateway.payments.place(to_hex(payment.payer)):
+        with _waiting(gateway, payment):
             await permits.wait(gateway, stored, request.client.presence)
         _open(gateway, request.client)
         head = [x402.permitted(gateway, payment, None)] if request.ask.stream else []

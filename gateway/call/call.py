@@ -97,6 +97,7 @@ class Request(msgspec.Struct, frozen=True):
         return Billing(
             call_id=self.call_id,
             consumer=self.caller.consumer,
+            asker=self.account,
             lane=gateway.lane,
             epoch=catalog.epoch,
             model=model,
@@ -230,7 +231,7 @@ class Call(msgspec.Struct):
         """
         now = steady_ms()
         for candidate, failure in self.failures:
-            candidate.health.failed(self.billing.consumer, failure, now)
+            candidate.health.failed(self.billing.asker, failure, now)
             if served or failure.kind != "refused":
                 gateway.unwell.add((candidate.provider, candidate.subject), candidate.health)
         self.failures.clear()
@@ -285,7 +286,7 @@ def late(gateway: Gateway) -> float:
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.caller.consumer)
+    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.account)
     nearest = request.preferences.prefers_nearest(usage.estimate(len(request.ask.body)))
     candidates = routing.order(route.candidates, route.most, draw._replace(nearest=nearest) if nearest else draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)

@@ -152,6 +152,7 @@ def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
     billing = Billing(
         call_id=call_id(gateway.lane, gateway.operator, "", ask.path, os.urandom(16)),
         consumer=gateway.operator,
+        asker=gateway.operator,
         lane=gateway.lane,
         epoch=gateway.catalog.epoch,
         model=entry.name,

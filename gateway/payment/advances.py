@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 
 from gateway.payment.auth import PREFIX
 from gateway.settings import Settings
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The header of its advancing account's key, the wallet that permits pay, and the
-    address that the worker sends from, which alone may settle them.
+    """The header of its advancing account's key, the wallet that permits pay, the address that the worker sends from,
+    which alone may settle them, and the least (atoms) that is worth a transaction.
     """
 
     header: bytes = field(repr=False)
     pay_to: Address
     facilitator: Address
+    least: Atoms
 
 
 def advance_of(settings: Settings, lane: Lane, operator: Address) -> Advance | None:
@@ -39,7 +41,8 @@ def advance_of(settings: Settings, lane: Lane, operator: Address) -> Advance | N
     if pay_to in (lane, ZERO_ADDRESS):
         raise Rejected("GATEWAY_UPTO_PAY_TO is a wallet of the operator's: what is paid to a lane this way is nobody's")
     named = settings.upto_facilitator
-    return Advance(b"Bearer " + secret, pay_to, _address("GATEWAY_UPTO_FACILITATOR", named) if named else operator)
+    facilitator = _address("GATEWAY_UPTO_FACILITATOR", named) if named else operator
+    return Advance(b"Bearer " + secret, pay_to, facilitator, settings.upto_least)
 
 
 def _address(setting: str, text: str) -> Address:

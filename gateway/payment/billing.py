@@ -59,6 +59,8 @@ class Served(msgspec.Struct, frozen=True):
 class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
+    The receipt names the `consumer`, who pays. The `asker` made the call, and bonds and marks are its own: where an
+    account of the operator's advances calls, that account is everybody's.
     `allowance` is what it is taken of where a key's budget bounds it. `attempts` are those that did not serve. `lock`
     is the locked call that the consumer sent, `slot` names whose slot it sells. `made_for` is a call that the
     consumer's own node serves; `parent` is the workflow's. What runs in a `realm` is in no metric:
@@ -67,6 +69,7 @@ class Billing(msgspec.Struct):
 
     call_id: Digest
     consumer: Address
+    asker: Address
     lane: Lane
     epoch: int
     model: str

@@ -20,7 +20,7 @@ from gateway.payment.auth import Caller
 from gateway.payment.authorizations import unpaid
 from ledger.core.accounts.budgets import Period
 from ledger.core.accounts.permits import PROXY, SETTLE_SECONDS, Permit, Status
-from ledger.core.values.atoms import parse
+from ledger.core.values.atoms import Atoms, parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address, to_hex
 from ledger.core.values.typed_data import signed_by
@@ -77,9 +77,9 @@ async def advancer(gateway: Gateway) -> Caller:
     return caller
 
 
-async def is_offered(gateway: Gateway, name: str, asked: str) -> bool:
-    """Whether a model's calls can be paid by a permit now."""
-    if gateway.advance is None:
+async def is_offered(gateway: Gateway, name: str, asked: str, price: Atoms) -> bool:
+    """Whether a call of a model, of this price at most, can be paid by a permit now."""
+    if gateway.advance is None or price < gateway.advance.least:
         return False
     try:
         return (await advancer(gateway)).may_call(name, asked)
@@ -140,7 +140,7 @@ def _number(text: str) -> int:
 
 def check(gateway: Gateway, signed: Permit, spender: Address, signature: bytes) -> None:
     """Refuse a permit unless it pays the operator's wallet in our token, through x402's contract and by our worker
-    alone, for as long as the longest call and its settlement take, and its payer signed it.
+    alone, more than that costs, for as long as the longest call and its settlement take, and its payer signed it.
     """
     assert gateway.advance is not None, "only then a permit is read"
     domain = authorizations.token_domain(gateway)
@@ -149,6 +149,9 @@ def check(gateway: Gateway, signed: Permit, spender: Address, signature: bytes) 
     asked = (gateway.advance.pay_to, gateway.advance.facilitator)
     if (signed.payee, signed.facilitator) != asked:
         raise unpaid(f"the permit is not to {to_hex(asked[0])}, by the facilitator {to_hex(asked[1])}")
+    if signed.amount < gateway.advance.least:
+        cost = gateway.advance.least
+        raise unpaid(f"the permit is of {signed.amount} atoms, settling it costs {cost}: pay by `exact`")
     _check_times(gateway, signed)
     if not signed_by(signed.signing_digest(domain.chain_id), signature, signed.payer):
         raise unpaid("the permit is not signed by its payer")
@@ -172,9 +175,10 @@ async def take(
     """Store a permit with the call and the request (`bound`) that it pays for, before any work. Refused when it was
     sent with another one, was settled, or another permit pays for this call.
     """
+    assert gateway.advance is not None, "only then a permit is read"
     call, request = bound
     stored = StoredPermit(
-        gateway.lane, payment.signed, payment.signature, advanced.consumer, call=call, request=request
+        gateway.lane, payment.signed, payment.signature, advanced.consumer, call, request, gateway.advance.least
     )
     if not await gateway.db(lambda session: publications.permit(session, stored, now_ms())):
         raise unpaid(

@@ -112,7 +112,7 @@ class Holds:
             signed = await charge(gateway.receipt_log, receipts, dues, count)
         except BaseException:
             for weaver, call in guaranteed:  # nothing was written, so no bond paid
-                gateway.guarantees.earn(weaver, call.billing.consumer, call.price)
+                gateway.guarantees.earn(weaver, call.billing.asker, call.price)
             raise
         return signed[len(bonded) :]
 
@@ -230,7 +230,7 @@ class _Completion:
         for one in whole.calls():
             amounts = one.tariff.charge(one.served.units, one.subcall_total).amounts
             for weaver, amount in workflows.weavers_paid(one.tariff.terms, amounts):
-                self.gateway.guarantees.earn(weaver, one.billing.consumer, amount)
+                self.gateway.guarantees.earn(weaver, one.billing.asker, amount)
         return signed
 
     async def _deducted(self, root: ServedCall) -> ServedCall:

@@ -185,7 +185,7 @@ class Execution:
         if self.plan.entry.capsule.policy is not Policy.all_or_nothing:
             return False
         owed = sum(call.price for _, call in self.guaranteed_subcalls()[len(self.guaranteed) :])
-        return self.gateway.guarantees.claim(self.plan.entry.owner, self.billing.consumer, owed)
+        return self.gateway.guarantees.claim(self.plan.entry.owner, self.billing.asker, owed)
 
     def guaranteed_subcalls(self) -> list[tuple[Address, ServedCall]]:
         """The sub-calls of a failed all-or-nothing workflow that the weaver's bond pays: in order, up to its cap."""
@@ -211,7 +211,7 @@ class Execution:
         most, candidates = serving(planned, most, planned.price if planned.step.max_price is not None else None)
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
-        draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
+        draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.asker)
         nearest = self.plan.preferences.prefers_nearest(estimate(size))
         draw = draw._replace(inner=True, nearest=nearest)
         route = routing.order(candidates, most, draw)

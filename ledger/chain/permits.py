@@ -4,7 +4,8 @@ settled. They are the contracts of others, at the same address on every chain th
 
 from ledger.chain.abi import decode, encode
 from ledger.chain.reads import Chain
-from ledger.core.accounts.permits import PERMIT2, PROXY, Means, Permit
+from ledger.chain.sender import Wire
+from ledger.core.accounts.permits import PERMIT2, PROXY, SETTLE_GAS, Means, Permit
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
@@ -32,7 +33,12 @@ def missing(chain: Chain) -> str | None:
 
 
 def means(chain: Chain, permit: Permit) -> Means:
-    """What the chain says of a permit's payer."""
+    """What the chain says of a permit's payer. Its tokens first: who has none costs one question."""
+    balance = chain.balance(permit.payer)
+    if balance < permit.amount:
+        return Means(balance)
+    if has_code(chain, permit.payer):
+        return Means(balance, has_code=True)
     nonce = int.from_bytes(permit.nonce, "big")
     words = encode(["address", "uint256"], [permit.payer, nonce >> 8])
     used = int.from_bytes(_view(chain, PERMIT2, _NONCES_SELECTOR + words), "big") >> (nonce & 0xFF) & 1
@@ -40,7 +46,20 @@ def means(chain: Chain, permit: Permit) -> Means:
     block = chain.block()
     if block is None:
         raise Unavailable("the chain has no block")
-    return Means(chain.balance(permit.payer), allowance, bool(used), block.timestamp)
+    return Means(balance, allowance, bool(used), block.timestamp)
+
+
+def has_code(chain: Chain, payer: Address) -> bool:
+    """Whether Permit2 would ask the payer itself whether it signed, which a payer could answer at any cost."""
+    return bool(chain.code(to_hex(payer)))
+
+
+def gas(wire: Wire, sender: Address, call: Call) -> int:
+    """Gas to offer for a settlement. Rejected when it would fail, or asks for more than any needs."""
+    asked = wire.gas(sender, *call, most=SETTLE_GAS)
+    if asked > SETTLE_GAS:
+        raise Rejected(f"it asks for too much gas: {asked}, where a settlement may use {SETTLE_GAS}")
+    return asked
 
 
 def settle(permit: Permit, amount: int, signature: bytes) -> Call:

@@ -108,9 +108,12 @@ class Endpoint:
         base = int(self.rpc("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0"), 16)
         return 2 * base + int(self.rpc("eth_maxPriorityFeePerGas"), 16)
 
-    def gas(self, sender: Address, target: Address, data: bytes, value: int = 0) -> int:
-        """Gas to offer: the estimate and a margin. Raises Reverted when the call would fail."""
+    def gas(self, sender: Address, target: Address, data: bytes, value: int = 0, *, most: int | None = None) -> int:
+        """Gas to offer: the estimate and a margin. Raises Reverted when the call would fail; that or Rejected when it
+        needs more than the `most`, at which the endpoint stops.
+        """
         what = {"from": to_hex(sender), "to": to_hex(target), "data": to_hex(data), "value": hex(value)}
+        what |= {"gas": hex(most)} if most is not None else {}
         used = int(self.rpc("eth_estimateGas", what), 16)
         return min(MAX_GAS, used * (100 + GAS_MARGIN_PERCENT) // 100)
 

@@ -11,9 +11,9 @@ from sqlmodel import Session
 
 from ledger.chain import permits as contracts
 from ledger.chain.reads import Chain
-from ledger.core.accounts.permits import Status, Verdict, judge, refused
+from ledger.core.accounts.permits import HAS_CODE, MOST_REVERTED, MOST_SENT, Status, Verdict, judge, refused
 from ledger.core.settlement import transactions as intents
-from ledger.core.values.errors import Rejected
+from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.access import permits
 from ledger.store.access.permits import StoredPermit
@@ -47,7 +47,9 @@ def check(session: Session, lane: Lane, chain: Chain, sender: Address, now: int)
 
 
 def _look(session: Session, chain: Chain, one: StoredPermit, sender: Address) -> Verdict:
-    """What is known of a permit's payer, and whether settling all of it would succeed now."""
+    """What is known of a permit's payer, and whether settling all of it would succeed now. While the chain does not
+    say it, the permit waits, and no other one for it.
+    """
     if permits.is_elsewhere(session, one.lane, one.id):
         return refused("this permit was sent to another lane")
     try:
@@ -55,41 +57,70 @@ def _look(session: Session, chain: Chain, one: StoredPermit, sender: Address) ->
         promised, debt = permits.promised(session, one.permit.payer, one.id), permits.debt(session, one.permit.payer)
         verdict = judge(one.permit, replace(means, promised=promised, debt=debt), sender)
         if verdict.status is Status.good:
-            chain.gas(sender, *contracts.settle(one.permit, one.permit.amount, one.signature))
+            contracts.gas(chain, sender, contracts.settle(one.permit, one.permit.amount, one.signature))
     except Rejected as rejected:
         return refused(f"the permit could not be settled: {rejected.message}")
+    except Unavailable as unknown:
+        log.warning("permit_not_checked", extra={"permit": to_hex(one.id), "reason": unknown.message})
+        return Verdict(Status.requested)
     return verdict
 
 
 def note_charged(session: Session, lane: Lane) -> int:
-    """Note what the receipts of permitted calls charged. A call that cost nothing is settled by that."""
+    """Note what the receipts of permitted calls charged. A call that cost nothing, or less than settling it, is settled
+    by that.
+
+    What was charged to an earlier permit of the same call may be more than this one permits, which no transaction
+    could settle: a debt at once.
+    """
     noted = 0
     for one, charge in permits.charged(session, lane):
-        if permits.set_status(session, one, Status.owed, charged=charge, error=None):
-            noted += 1
-            if charge == 0:
-                permits.set_status(session, one, Status.settled)
+        if not permits.set_status(session, one, Status.owed, charged=charge, error=None):
+            continue
+        noted += 1
+        if charge < one.least:
+            why = f"not asked for: settling costs more, which is said to be {one.least} atoms" if charge else None
+            permits.set_status(session, one, Status.settled, error=why)
+        elif charge > one.permit.amount:
+            most = one.permit.amount
+            why = f"its call was charged {charge} atoms, and it permits {most}: it came after the charged one"
+            _fail(session, replace(one, charged=charge), why)
     return noted
 
 
 def settle(session: Session, lane: Lane, chain: Chain, sender: Address, now: int) -> int:
-    """Intend to settle what is owed; what failed is tried again until its deadline. Returns how many were intended."""
+    """Intend to settle what is owed, as much as may be on its way; what failed is tried again until its deadline.
+    Returns how many were intended. A payer that delegated to code since is not asked: what it owes is a debt, until it
+    has none.
+    """
     made, owed = 0, permits.owed(session, lane)
     if not owed:
         return 0
-    block = chain.block()
+    block, room = chain.block(), MOST_SENT - len(permits.sent(session, lane))
     for one in owed:
         assert one.charged is not None, "its receipt says it"
         if block is not None and block.timestamp > one.permit.deadline:
-            why = one.error or "it expired before it was settled"
-            if permits.set_status(session, one, Status.failed, error=why):
-                facts = {"payer": to_hex(one.permit.payer), "atoms": str(one.charged), "call": to_hex(one.call)}
-                log.error("permit_unsettled", extra={"permit": to_hex(one.id), "reason": why, **facts})
+            _fail(session, one, one.error or "it expired before it was settled")
+            continue
+        if room <= 0 or not transactions.may_intend(session, lane, one.purpose, now):
+            continue
+        room -= 1
+        if contracts.has_code(chain, one.permit.payer):
+            permits.set_checked(session, one, now, error=HAS_CODE)
             continue
         call = contracts.settle(one.permit, one.charged, one.signature)
         if transactions.intend_again(session, lane, one.purpose, sender, call, now):
             made += permits.set_status(session, one, Status.sent)
     return made
+
+
+def _fail(session: Session, one: StoredPermit, why: str, block: int | None = None) -> bool:
+    """Note that a permit is not settled any more, since a `block` if that decided it. Its charge is a debt."""
+    failed = permits.set_status(session, one, Status.failed, error=why, block=block)
+    if failed:
+        facts = {"payer": to_hex(one.permit.payer), "atoms": str(one.charged), "call": to_hex(one.call)}
+        log.error("permit_unsettled", extra={"permit": to_hex(one.id), "reason": why, **facts})
+    return failed
 
 
 def follow(session: Session, lane: Lane) -> int:
@@ -101,7 +132,11 @@ def follow(session: Session, lane: Lane) -> int:
         if last is None or last.status is intents.Status.lost:
             done += permits.set_status(session, one, Status.owed)
         elif last.status is intents.Status.failed:
-            done += permits.set_status(session, one, Status.owed, error=last.error or "it reverted")
+            why = last.error or "it reverted"
+            if transactions.reverted(session, lane, one.purpose) >= MOST_REVERTED:
+                done += _fail(session, one, why, last.block)
+            else:
+                done += permits.set_status(session, one, Status.owed, error=why)
         elif last.status is intents.Status.confirmed and last.block is not None and last.block <= indexed:
             done += permits.set_status(session, one, Status.settled, block=last.block, error=None)
     return done

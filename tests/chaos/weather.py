@@ -232,7 +232,7 @@ class SimChain:
         self._answer()
         return self.base_fee
 
-    def gas(self, sender: Address, target: Address, data: bytes) -> int:
+    def gas(self, sender: Address, target: Address, data: bytes, *, most: int | None = None) -> int:
         """Raises Rejected when the contract, as this node sees it, would refuse."""
         view = self._answer()[-1]
         if apply(view.state, data, view.block.timestamp + 12)[1] is None:

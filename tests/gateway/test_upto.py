@@ -21,6 +21,7 @@ from x402 import x402Client
 from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.upto import UptoEvmScheme
 
+from gateway.catalog.catalog import ModelEntry
 from gateway.errors import Refusal
 from gateway.payment.advances import advance_of
 from gateway.payment.billing import Billing
@@ -45,6 +46,7 @@ from tests.gateway.upto import (
     a_worker,
     altered,
     call,
+    consent,
     look,
     offering,
     party,
@@ -184,7 +186,7 @@ async def test_a_permit_pays_for_one_request(chain: World, gateway: Running, nod
 
 
 async def test_a_permit_pays_once_at_two_gateways(chain: World, gateway: Running, tmp_path: Path, node: Node) -> None:
-    other = chain.gateway("gateway-2", upto_key_file=tmp_path / "upto.key", upto_pay_to=to_hex(WALLET))
+    other = chain.gateway("gateway-2", **consent(tmp_path / "upto.key"))
     header = await signature(gateway, a_payer()[0])
     assert call(gateway, header).status_code == 200
     again = call(other, header)
@@ -227,8 +229,7 @@ async def test_the_worker_says_why_a_permit_is_worth_nothing(
 async def test_permits_of_one_payer_count_together(
     chain: World, gateway: Running, tokens: Tokens, node: Node, tmp_path: Path
 ) -> None:
-    consent: dict[str, Any] = {"upto_key_file": tmp_path / "upto.key", "upto_pay_to": to_hex(WALLET)}
-    quick = chain.gateway("gateway-2", **consent, payment_seconds=0.5)
+    quick = chain.gateway("gateway-2", **consent(tmp_path / "upto.key"), payment_seconds=0.5)
     client, account = a_payer()
     tokens.balances[party(account)] = 2 * PRICE - 1
     first, second = [await signature(quick, client) for _ in range(2)]
@@ -334,9 +335,27 @@ async def test_a_call_may_cost_at_most_what_was_permitted(chain: World, gateway:
     eventually(lambda: stored(chain) == [("owed", PRICE)])
 
 
+async def test_what_costs_less_than_settling_it_is_not_offered_nor_permitted(
+    chain: World, tokens: Tokens, tmp_path: Path, node: Node
+) -> None:
+    file = a_key(chain, chain.gateway("gateway-0"), tmp_path)
+    dear, fair = (chain.gateway(f"gateway-{least}", **consent(file, least)) for least in (PRICE + 1, PRICE))
+    header = await signature(fair, a_payer()[0])
+    assert [list(ways(one)) for one in (dear, fair)] == [["exact"], ["exact", "upto"]]
+    with a_worker(chain, tokens):
+        refused = call(dear, header)
+        assert code_of(refused) == (402, "payment_invalid")
+        assert f"the permit is of {PRICE} atoms, settling it costs {PRICE + 1}: pay by `exact`" in message_of(refused)
+        assert (stored(chain), node.asked) == ([], [])
+        assert call(fair, header).status_code == 200
+        more = await signature(fair, a_payer()[0], amount=str(3 * PRICE))
+        assert call(dear, more).status_code == 200
+        eventually(lambda: stored(chain) == [("owed", PRICE), ("settled", PRICE)])
+
+
 async def test_no_more_is_held_for_a_call_than_its_payer_permits(chain: World, gateway: Running) -> None:
     leases = gateway.gateway.leases
-    billing = Billing(Digest(bytes(32)), ADVANCER.address, chain.lane, 1, "@acme/chat", b"", 1, most=PRICE)
+    billing = Billing(Digest(bytes(32)), ADVANCER.address, WALLET, chain.lane, 1, "@acme/chat", b"", 1, most=PRICE)
 
     async def held(amount: int, before: int = 0) -> int:
         hold = await billing.hold(leases, amount, before)
@@ -380,7 +399,7 @@ async def test_of_an_aborted_stream_what_was_charged_is_owed(chain: World, gatew
 async def test_the_keys_budget_a_day_bounds_what_is_advanced(chain: World, tokens: Tokens, tmp_path: Path) -> None:
     limits = {"budgets": [{"amount": str(2 * PRICE), "period": "day"}]}
     file = a_key(chain, chain.gateway("gateway-0"), tmp_path, **limits)
-    gateway = chain.gateway("gateway-1", upto_key_file=file, upto_pay_to=to_hex(WALLET))
+    gateway = chain.gateway("gateway-1", **consent(file))
     with a_worker(chain, tokens):
         answers = [call(gateway, await signature(gateway, a_payer()[0])) for _ in range(3)]
     assert [one.status_code for one in answers] == [200, 200, 503], "each is another payer, which costs nothing"
@@ -401,6 +420,29 @@ async def test_a_permit_is_stored_with_its_call_before_any_work(
     assert len(node.asked) == 1
 
 
+async def test_who_waits_for_a_permit_takes_no_place_of_a_payment(chain: World, tmp_path: Path, tokens: Tokens) -> None:
+    gateway = offering(chain, tmp_path)
+    header = await signature(gateway, a_payer()[0])
+    waiting = asyncio.create_task(asyncio.to_thread(call, gateway, header))
+    await asyncio.to_thread(eventually, lambda: stored(chain) == [("requested", None)])
+    await asyncio.to_thread(eventually, lambda: len(list(gateway.gateway.permitted)) == 1)
+    assert list(gateway.gateway.payments) == []
+    with a_worker(chain, tokens):
+        assert (await waiting).status_code == 200
+
+
+async def test_who_asked_and_not_who_advanced_marks_a_node_that_failed(
+    chain: World, gateway: Running, node: Node
+) -> None:
+    node.behaviour = answering({"error": {"message": "broken"}}, 500)
+    client, account = a_payer()
+    assert call(gateway, await signature(gateway, client)).status_code >= 500
+    entry = gateway.gateway.catalog.find("@acme/chat")
+    assert isinstance(entry, ModelEntry)
+    [candidate] = entry.candidates
+    assert [*candidate.health.marks] == [party(account)]
+
+
 async def test_another_permit_pays_for_a_call_whose_first_one_is_done_with(
     chain: World, gateway: Running, node: Node
 ) -> None:
@@ -418,7 +460,7 @@ def test_a_key_for_some_models_offers_those_alone(chain: World, node: Node, tmp_
     chain.a_model_at(node.url, "@acme/other")
     limits = {"budgets": [{"amount": str(10**6), "period": "day"}], "models": ["@acme/other"]}
     file = a_key(chain, chain.gateway("gateway-0"), tmp_path, **limits)
-    gateway = chain.gateway("gateway-1", upto_key_file=file, upto_pay_to=to_hex(WALLET))
+    gateway = chain.gateway("gateway-1", **consent(file))
     assert list(ways(gateway)) == ["exact"]
     assert list(ways(gateway, model="@acme/other")) == ["exact", "upto"]
 

@@ -23,7 +23,7 @@ from x402.mechanisms.evm.upto import UptoEvmScheme
 from ledger.chain.reads import Chain
 from ledger.core.accounts.permits import PERMIT2, PROXY
 from ledger.core.settlement.events import Block
-from ledger.core.values.errors import Rejected
+from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, address, to_hex
 from ledger.core.values.typed_data import word
 from ledger.flows import permits
@@ -50,13 +50,20 @@ class Tokens:
         self.deployed = True
         self.ahead = 0
         self.reverts = False
+        self.coded: set[Address] = set()
+        self.needs: defaultdict[Address, int] = defaultdict(lambda: 100_000)
+        self.silent: set[Address] = set()
+        self.asked = 0
 
     @property
     def as_chain(self) -> Chain:
         return cast("Chain", self)
 
     def code(self, contract: str) -> bytes:
-        return b"\x01" if self.deployed else b""
+        self.asked += 1
+        if contract in (to_hex(PERMIT2), to_hex(PROXY)):
+            return b"\x01" if self.deployed else b""
+        return b"\xef\x01\x00" + bytes(20) if contract in map(to_hex, self.coded) else b""
 
     def rpc(self, method: str, call: dict[str, str], at: str) -> str:
         """PERMIT2() of the contract for `upto`, or nonceBitmap(payer, word) of Permit2."""
@@ -69,18 +76,25 @@ class Tokens:
 
     def view(self, contract: str, function: str, payer: Address, spender: Address) -> int:
         assert (contract, function, spender) == ("AICoin", "allowance", PERMIT2)
+        self.asked += 1
         return self.allowances[payer]
 
     def balance(self, holder: Address) -> int:
+        self.asked += 1
         return self.balances[holder]
 
     def block(self) -> Block:
         return Block(1, Digest(bytes(32)), int(time.time()) + self.ahead)
 
-    def gas(self, sender: Address, target: Address, data: bytes) -> int:
+    def gas(self, sender: Address, target: Address, data: bytes, *, most: int | None = None) -> int:
+        """Of a settlement, whose sixth word is its payer."""
+        self.asked += 1
+        payer = Address(data[4 + 5 * 32 + 12 : 4 + 6 * 32])
+        if payer in self.silent:
+            raise Unavailable("it does not answer in time")
         if self.reverts:
             raise Rejected("it reverts")
-        return 1
+        return self.needs[payer]
 
 
 @contextmanager
@@ -121,7 +135,12 @@ def a_key(world: World, gateway: Running, folder: Path, **limits: Any) -> Path:
 def offering(world: World, folder: Path, **more: Any) -> Running:
     """A gateway whose operator offers `upto`."""
     file = a_key(world, world.gateway("gateway-0"), folder)
-    return world.gateway("gateway-1", upto_key_file=file, upto_pay_to=to_hex(WALLET), **more)
+    return world.gateway("gateway-1", **consent(file), **more)
+
+
+def consent(file: Path, least: int = 1) -> dict[str, Any]:
+    """The settings by which an operator offers `upto`, from the smallest price on unless another is said."""
+    return {"upto_key_file": file, "upto_pay_to": to_hex(WALLET), "upto_least": least}
 
 
 def a_payer(token: Address = TOKEN) -> tuple[x402Client, LocalAccount]:

@@ -9,11 +9,14 @@ budget of the advancing key bounds.
     good      -> released   the call was not charged; sent again, the permit is requested again. One that is requested
                             still is deleted: its call was not made
     ...       -> owed       the call has a receipt, whatever was thought before
+    owed      -> settled    the charge is less than what settling it costs, and nothing is sent
     owed      -> sent       a transaction that settles it is intended
     sent      -> settled    it is confirmed
     sent      -> owed       it failed or was lost, and is tried again until the deadline
-    owed      -> failed     the deadline has passed. That is a debt, until the operator forgives it
-    settled   -> sent       a reorganisation dropped its block
+    owed      -> failed     the deadline has passed, or its call was charged more than it permits
+    sent      -> failed     it reverted on chain too often, which costs gas. Failed is a debt, until the operator
+                            forgives it
+    settled   -> sent       a reorganisation dropped its block; of a failed one, too
 """
 
 from collections.abc import Mapping
@@ -32,6 +35,14 @@ PROXY: Final = address("0x4020a4f3b7b90cca423b9fabcc0ce57c6c240002")
 """Where x402's contract for `upto` is on every chain that has it: the spender that a permit names."""
 SETTLE_SECONDS: Final = 300
 """How long the worker has, after the longest call, to settle a permit before its deadline."""
+SETTLE_GAS: Final = 250_000
+"""The most gas that a settlement may ask for. One takes about 120,000; Permit2 calls a payer that has code, which could
+burn all that it is given, at the cost of the worker's key.
+"""
+MOST_SENT: Final = 16
+"""Settlements on their way at a time: what else the worker sends waits behind no more of them."""
+MOST_REVERTED: Final = 2
+"""Settlements of one permit that may revert on chain: each costs gas. One whose estimate fails costs none."""
 
 _DOMAIN_TYPEHASH = keccak256(b"EIP712Domain(string name,uint256 chainId,address verifyingContract)")
 _TOKENS_TYPE = b"TokenPermissions(address token,uint256 amount)"
@@ -93,9 +104,9 @@ NEXT: Final[Mapping[Status, frozenset[Status]]] = {
     Status.refused: frozenset((Status.requested, Status.owed)),
     Status.released: frozenset((Status.requested, Status.owed)),
     Status.owed: frozenset((Status.sent, Status.settled, Status.failed)),
-    Status.sent: frozenset((Status.settled, Status.owed)),
+    Status.sent: frozenset((Status.settled, Status.owed, Status.failed)),
     Status.settled: frozenset((Status.sent,)),
-    Status.failed: frozenset((Status.settled,)),
+    Status.failed: frozenset((Status.settled, Status.sent)),
 }
 """What may follow. A failed permit counts as settled when the operator forgives it."""
 
@@ -108,13 +119,15 @@ def before(status: Status) -> tuple[Status, ...]:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What is known of a payer, in atoms: its tokens, what Permit2 may move of them, what it has promised otherwise,
-    and what of its debts could not be settled. `time` (seconds) is the last block's.
+    and what of its debts could not be settled. `time` (seconds) is the last block's. Nothing else was asked where its
+    tokens or its code decide.
     """
 
     balance: Atoms
-    allowance: Atoms
-    nonce_used: bool
-    time: int
+    allowance: Atoms = 0
+    nonce_used: bool = False
+    time: int = 0
+    has_code: bool = False
     promised: Atoms = 0
     debt: Atoms = 0
 
@@ -127,6 +140,12 @@ class Verdict:
     why: str | None = None
 
 
+HAS_CODE: Final = "its account has code, which Permit2 would ask whether it signed: pay by `exact`"
+"""Why no permit of a contract, or of an account that delegated to one, is taken or settled: by EIP-7702 who holds an
+account's key can do that at any time.
+"""
+
+
 def refused(why: str) -> Verdict:
     return Verdict(Status.refused, why)
 
@@ -134,7 +153,11 @@ def refused(why: str) -> Verdict:
 def judge(permit: Permit, means: Means, facilitator: Address) -> Verdict:
     """Whether a call may be made on a permit that the worker settles as `facilitator`."""
     why, most = None, min(means.balance, means.allowance)
-    if means.debt:
+    if means.balance < permit.amount:
+        why = f"its account has {means.balance} atoms, the permit is of {permit.amount}"
+    elif means.has_code:
+        why = HAS_CODE
+    elif means.debt:
         why = (
             f"{means.debt} atoms that {to_hex(permit.payer)} used could not be settled: pay by `exact`, "
             "and ask the operator what becomes of the debt"
@@ -150,8 +173,6 @@ def judge(permit: Permit, means: Means, facilitator: Address) -> Verdict:
             f"the permit is valid from {permit.valid_after} until {permit.deadline}; the chain's clock says "
             f"{means.time}, and settling it needs {SETTLE_SECONDS} s"
         )
-    elif means.balance < permit.amount:
-        why = f"its account has {means.balance} atoms, the permit is of {permit.amount}"
     elif means.allowance < permit.amount:
         why = (
             f"Permit2 may move {means.allowance} atoms of its account, the permit is of {permit.amount}: "

@@ -1,5 +1,7 @@
 """Chain transactions that the ledger intends, as a state machine without input or output.
 
+    intended -> failed      the chain says before that it would revert
+    intended -> lost        the chain does not say what gas it needs, and the others do not wait for it
     intended -> signed      nonce and signed bytes are stored together; the nonce never changes afterwards
     signed   -> mined       a block contains one of its attempts
     mined    -> signed      a reorganisation dropped that block

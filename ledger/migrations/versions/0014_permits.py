@@ -1,4 +1,4 @@
-"""permits of x402's `upto`, which are settled after their calls"""
+"""permits of x402's `upto`, which are settled after their calls, and what finds the transactions that settle them"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,9 +10,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table, and two indexes of what each sweep asks for."""
     octets = ("payer", "payee", "facilitator", "token", "nonce", "signature", "account", "call", "request")
-    numbers = ("amount", "valid_after", "deadline", "requested_at", "checked_at")
+    numbers = ("amount", "valid_after", "deadline", "least", "requested_at", "checked_at")
     op.create_table(
         "permits",
         sa.Column("lane", sa.LargeBinary(), primary_key=True),
@@ -27,8 +27,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_permits_payer", "permits", ["payer"])
     op.create_index("ix_permits_status", "permits", ["status"])
+    live = sa.column("status", sa.String).not_in(("settled", "failed"))
+    op.create_index("ix_permits_live", "permits", ["lane"], postgresql_where=live)
+    by_bytes = {"purpose": "varchar_pattern_ops"}
+    op.create_index("ix_chain_transactions_purpose", "chain_transactions", ["lane", "purpose"], postgresql_ops=by_bytes)
 
 
 def downgrade() -> None:
     """Drop it. Settle what is owed before: `python -m ledger.operate permits` lists it."""
+    op.drop_index("ix_chain_transactions_purpose", "chain_transactions")
     op.drop_table("permits")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, literal_column, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts.permits import UNCHARGED, Permit, Status, before
@@ -23,7 +23,8 @@ RELEASED_MS = 600_000
 class StoredPermit:
     """A permit that pays for one `call`, whose `request` is the digest of it and its body, advanced by an `account`.
 
-    `charged` (atoms) is what the call's receipt says, `error` why it was refused or could not be settled.
+    A charge below `least` (atoms) is not settled: that would cost the operator more. `charged` (atoms) is what the
+    call's receipt says, `error` why it was refused or not settled.
     """
 
     lane: Lane
@@ -32,6 +33,7 @@ class StoredPermit:
     account: Address
     call: Digest
     request: Digest
+    least: int = 1
     status: Status = Status.requested
     charged: int | None = None
     error: str | None = None
@@ -55,6 +57,7 @@ def request(session: Session, asked: StoredPermit, now: int) -> bool:
     change(session, delete(PermitRow).filter_by(lane=asked.lane).where(*same, done))
     row = {"lane": asked.lane, "id": asked.id, **asdict(asked.permit), "signature": asked.signature}
     row |= {"account": asked.account, "call": asked.call, "request": asked.request, "status": asked.status}
+    row |= {"least": asked.least}
     if insert_once(session, PermitRow, row | {"requested_at": now, "checked_at": 0}):
         return True
     signed = {**asdict(asked.permit), "call": asked.call, "request": asked.request}
@@ -136,8 +139,12 @@ def charged(session: Session, lane: Lane) -> list[tuple[StoredPermit, int]]:
 
 
 def owed(session: Session, lane: Lane) -> list[StoredPermit]:
-    """Permits to settle, those first whose deadline is next."""
-    return _read(session, lane, Status.owed, col(PermitRow.deadline))
+    """Permits to settle, those first whose deadline is next. Then those that failed, which were looked at long ago
+    first.
+    """
+    failed = col(PermitRow.error).is_not(None)
+    looked_at = case((failed, col(PermitRow.checked_at)), else_=0)
+    return _read(session, lane, Status.owed, failed, looked_at, col(PermitRow.deadline))
 
 
 def sent(session: Session, lane: Lane) -> list[StoredPermit]:
@@ -152,14 +159,15 @@ def set_status(session: Session, stored: StoredPermit, status: Status, **more: A
     return change(session, this.values(status=status, **more)) == 1
 
 
-def set_checked(session: Session, stored: StoredPermit, now: int) -> None:
-    """Record that a permit was looked at, and has to wait."""
-    change(session, update(PermitRow).filter_by(lane=stored.lane, id=stored.id).values(checked_at=now))
+def set_checked(session: Session, stored: StoredPermit, now: int, **more: Any) -> None:
+    """Record that a permit was looked at, and has to wait, and what else is known."""
+    change(session, update(PermitRow).filter_by(lane=stored.lane, id=stored.id).values(checked_at=now, **more))
 
 
 def reopen(session: Session, block: int) -> None:
-    """Put what was settled above this block on its way again: those blocks are gone."""
-    gone = update(PermitRow).where(col(PermitRow.block) > block, col(PermitRow.status) == Status.settled)
+    """Put what was settled, or reverted, above this block on its way again: those blocks are gone."""
+    ended = col(PermitRow.status).in_((Status.settled, Status.failed))
+    gone = update(PermitRow).where(col(PermitRow.block) > block, ended)
     change(session, gone.values(status=Status.sent, block=None))
 
 
@@ -187,8 +195,9 @@ def forget(session: Session, lane: Lane, time: int, now: int) -> int:
 
 def is_due(session: Session, lane: Lane) -> bool:
     """Whether the worker has to look at any permit."""
-    settled = (Status.settled, Status.failed)
-    query = select(PermitRow.id).where(col(PermitRow.lane) == lane, col(PermitRow.status).not_in(settled))
+    # In words, and not as parameters: so they are what the index is of.
+    ended: list[ColumnElement[str]] = [literal_column(f"'{one}'") for one in (Status.settled, Status.failed)]
+    query = select(PermitRow.id).where(col(PermitRow.lane) == lane, col(PermitRow.status).not_in(ended))
     return session.exec(query.limit(1)).first() is not None
 
 

@@ -2,7 +2,7 @@
 permits to settle; and of its webhooks.
 """
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, String, UniqueConstraint, column
 from sqlmodel import Field, SQLModel
 
 from ledger.store.columns import big, maybe_big, maybe_octets, octets
@@ -126,11 +126,15 @@ class DepositRow(SQLModel, table=True):
 class PermitRow(SQLModel, table=True):
     """A permit by which a payer lets a call be paid for after it was made (x402's `upto`), stored before any work.
 
-    `account` advances the price. `call` is the one that it pays for, `request` the digest of that and its body.
+    `account` advances the price. `call` is the one that it pays for, `request` the digest of that and its body. What
+    was charged is settled from `least` atoms on.
     """
 
     __tablename__ = "permits"
-    __table_args__ = (UniqueConstraint("lane", "call", name="permits_call"),)
+    __table_args__ = (
+        UniqueConstraint("lane", "call", name="permits_call"),
+        Index("ix_permits_live", "lane", postgresql_where=column("status", String).not_in(("settled", "failed"))),
+    )
     lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
     payer: bytes = octets(index=True)
@@ -145,6 +149,7 @@ class PermitRow(SQLModel, table=True):
     account: bytes = octets()
     call: bytes = octets()
     request: bytes = octets()
+    least: int = big()
     status: str = Field(index=True, description="core.accounts.permits.Status")
     charged: int | None = maybe_big()
     block: int | None = maybe_big()

@@ -1,6 +1,6 @@
 """From posted receipts to the chain: batches, what proves them, and the transactions that carry them."""
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from ledger.store.columns import big, maybe_big, maybe_octets, octets
@@ -96,7 +96,10 @@ class ChainTransactionRow(SQLModel, table=True):
     """A chain transaction the ledger intends: one nonce, one purpose, whatever happens to its broadcasts."""
 
     __tablename__ = "chain_transactions"
-    __table_args__ = (UniqueConstraint("lane", "sender", "nonce", name="one_use_of_a_nonce"),)
+    __table_args__ = (
+        UniqueConstraint("lane", "sender", "nonce", name="one_use_of_a_nonce"),
+        Index("ix_chain_transactions_purpose", "lane", "purpose", postgresql_ops={"purpose": "varchar_pattern_ops"}),
+    )
     lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
     purpose: str = Field()

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import func, or_, update
+from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.transactions import Attempt, Call, ChainTransaction, Mined, Status, may_try_again
@@ -47,6 +47,12 @@ def intend(session: Session, lane: Lane, intended: ChainTransaction) -> bool:
     return insert_once(session, Row, row | {"lane": lane, "status": Status.intended.value})
 
 
+def may_intend(session: Session, lane: Lane, purpose: str, now: int) -> bool:
+    """Whether `intend_again` would store an intention."""
+    tries, last = latest(session, lane, purpose)
+    return may_try_again(last, tries, now)
+
+
 def intend_again(session: Session, lane: Lane, purpose: str, sender: Address, call: Call, now: int) -> Digest | None:
     """Store the first or, after a failed one, the next intention for a purpose; its id. None while one is under way."""
     tries, last = latest(session, lane, purpose)
@@ -59,8 +65,19 @@ def intend_again(session: Session, lane: Lane, purpose: str, sender: Address, ca
 
 def count(session: Session, lane: Lane, purpose: str) -> int:
     """The number of intentions with a purpose that starts with these words."""
-    named = or_(col(Row.purpose) == purpose, func.starts_with(Row.purpose, f"{purpose} "))
-    return session.exec(select(func.count()).select_from(Row).where(col(Row.lane) == lane, named)).one()
+    return _count(session, lane, purpose)
+
+
+def reverted(session: Session, lane: Lane, purpose: str) -> int:
+    """How many of a purpose's intentions are in blocks, and failed there."""
+    return _count(session, lane, purpose, col(Row.status) == Status.failed.value, col(Row.block).is_not(None))
+
+
+def _count(session: Session, lane: Lane, purpose: str, *also: ColumnElement[bool]) -> int:
+    name = col(Row.purpose)  # its index is in the order of bytes, in which "!" follows " "
+    begins = and_(name.op("~>=~", is_comparison=True)(f"{purpose} "), name.op("~<~", is_comparison=True)(f"{purpose}!"))
+    named = or_(name == purpose, begins)
+    return session.exec(select(func.count()).select_from(Row).where(col(Row.lane) == lane, named, *also)).one()
 
 
 def latest(session: Session, lane: Lane, purpose: str) -> tuple[int, ChainTransaction | None]:

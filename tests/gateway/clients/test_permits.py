@@ -22,10 +22,12 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 from x402.http.clients.httpx import x402HttpxClient
 
+from ledger.chain import permits as contracts
 from ledger.chain.abi import encode
 from ledger.chain.reads import Chain
-from ledger.core.accounts.permits import PERMIT2, PROXY
+from ledger.core.accounts.permits import HAS_CODE, PERMIT2, PROXY, SETTLE_GAS
 from ledger.core.settlement.transactions import Policy
+from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import PRIVATE_LANE, address, to_hex
 from ledger.core.values.typed_data import Signer
@@ -39,7 +41,7 @@ from tests.gateway.clients.test_paying import HERE, whole_or_streamed
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
-from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, a_key, a_payer, call, party, signature, stored
+from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, a_key, a_payer, call, consent, party, signature, stored
 from tests.gateway.world import CHAIN, Running, World, a_deployment
 from tests.javascript import NODE
 from tests.ledger.chain.conftest import FUNDS, a_chain
@@ -137,9 +139,8 @@ def lane(engine: Engine, postgres_url: str, node: Node, tmp_path: Path, anvil_wi
         chain_time.advance(session, block, now())
     world.a_model_at(node.url)
     node.behaviour = whole_or_streamed
-    consent = {"upto_pay_to": to_hex(WALLET), "upto_facilitator": to_hex(FUNDS.address)}
     file = a_key(world, world.gateway("gateway-0"), tmp_path)
-    yield Lane(world, chain, world.gateway("gateway-1", upto_key_file=file, **consent))
+    yield Lane(world, chain, world.gateway("gateway-1", **consent(file), upto_facilitator=to_hex(FUNDS.address)))
     world.stop()
 
 
@@ -202,6 +203,38 @@ async def test_who_takes_back_after_the_check_costs_one_call_and_is_refused_from
         refused = call(lane.gateway, await signature(lane.gateway, client))
     assert refused.status_code == 402
     assert "could not be settled: pay by `exact`" in refused.json()["error"]["message"]
+
+
+ENDLESS = "0x5b5f56"
+"""Code that runs until its gas is over."""
+
+
+async def test_a_payer_with_code_is_refused_before_its_call_and_is_a_debt_after_it(lane: Lane) -> None:
+    chain = lane.chain
+    client, account = a_payer(address(chain.deployment.token))
+    lane.fund(account)
+    with lane.worker(settles=False):
+        assert call(lane.gateway, await signature(lane.gateway, client)).status_code == 200
+        chain.rpc("anvil_setCode", account.address, ENDLESS)
+        refused = call(lane.gateway, await signature(lane.gateway, client))
+    assert (refused.status_code, refused.json()["error"]["message"]) == (402, HAS_CODE)
+    before = chain.nonces(FUNDS.address)
+    for _ in range(3):
+        lane.settle()
+    assert chain.nonces(FUNDS.address) == before, "no gas of the worker's"
+    assert stored(lane.world)[0] == ("owed", PRICE)
+    with unit_of_work(lane.world.engine) as session:
+        assert stored_permits.debt(session, party(account)) == PRICE
+        [owed] = stored_permits.in_debt(session, PRIVATE_LANE)
+    settlement = contracts.settle(owed.permit, PRICE, owed.signature)
+    with pytest.raises(Rejected):
+        contracts.gas(chain.with_key(FUNDS), FUNDS.address, settlement)
+    chain.rpc("anvil_setCode", account.address, "0x")
+    plain = contracts.gas(chain.with_key(FUNDS), FUNDS.address, settlement)
+    assert SETTLE_GAS / 3 < plain < SETTLE_GAS * 2 / 3, "the bound leaves room, and not much"
+    lane.settle()
+    lane.settle()
+    assert stored(lane.world)[0] == ("settled", PRICE)
 
 
 async def test_a_chain_without_the_contract_serves_nobody(lane: Lane) -> None:

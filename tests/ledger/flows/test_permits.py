@@ -9,31 +9,46 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.event import listen, remove
 from sqlmodel import Session
 
 from ledger import operate
-from ledger.core.accounts.permits import PROXY, SETTLE_SECONDS, Means, Permit, Status, judge
+from ledger.core.accounts.permits import (
+    HAS_CODE,
+    MOST_REVERTED,
+    MOST_SENT,
+    PROXY,
+    SETTLE_GAS,
+    SETTLE_SECONDS,
+    Means,
+    Permit,
+    Status,
+    judge,
+)
 from ledger.core.settlement import transactions as intents
 from ledger.core.settlement.events import Block
-from ledger.core.settlement.transactions import Mined
+from ledger.core.settlement.transactions import ChainTransaction, Mined
+from ledger.core.values.errors import Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.flows import permits, publications
+from ledger.flows import transactions as sending
 from ledger.store.access import deposits
 from ledger.store.access import permits as store
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.access.permits import StoredPermit
 from ledger.store.chain import chain_time
-from ledger.store.session import unit_of_work
+from ledger.store.session import connection_of, unit_of_work
 from ledger.store.settlement import transactions
 from tests import builders as b
-from tests.fakechain import SENDER
+from tests.fakechain import SENDER, FakeChain
 from tests.gateway.upto import Tokens
 
 PAYER, WALLET, TOKEN = (Address(bytes((number,)) * 20) for number in (0xAA, 0xBB, 0xCC))
 ADVANCER = b.ALICE
-MOST = 1_000
+MOST = 100_000
+REVERTED = "it reverted on chain"
 
 
 @pytest.fixture
@@ -96,7 +111,8 @@ def transaction(engine: Engine, one: StoredPermit) -> intents.ChainTransaction:
 def end(engine: Engine, one: StoredPermit, status: intents.Status, error: str | None = None, block: int = 7) -> None:
     """What the chain says of the transaction that settles a permit."""
     last = transaction(engine, one)
-    mined = Mined(Digest(b"\x11" * 32), block, succeeded=True) if status is intents.Status.confirmed else None
+    is_mined = status is intents.Status.confirmed or error == REVERTED
+    mined = Mined(Digest(b"\x11" * 32), block, succeeded=error is None) if is_mined else None
     with unit_of_work(engine) as session:
         transactions.set_status(session, b.LANE, last.id, status, mined, error)
         chain_time.advance(session, Block(block, Digest(b"\x02" * 32), 1), 1)
@@ -127,6 +143,37 @@ def test_a_call_that_cost_nothing_is_settled_without_a_transaction(engine: Engin
     charge(engine, 1, charged=0)
     assert settle(engine, tokens) == (1, 0, 0)
     assert known(engine, one) == (Status.settled, 0, None)
+
+
+def test_what_costs_more_to_settle_than_it_brings_is_not_asked_for(engine: Engine, tokens: Tokens) -> None:
+    small, enough = (replace(a_permit(number, tokens), least=50) for number in (1, 2))
+    store_all(engine, small, enough)
+    charge(engine, 1, charged=49)
+    charge(engine, 2, charged=50)
+    assert settle(engine, tokens) == (2, 0, 1)
+    assert known(engine, enough) == (Status.sent, 50, None)
+    assert known(engine, small) == (
+        Status.settled,
+        49,
+        "not asked for: settling costs more, which is said to be 50 atoms",
+    )
+    with unit_of_work(engine) as session:
+        assert store.debt(session, PAYER) == 0
+
+
+def test_a_receipt_of_a_call_whose_permit_was_replaced_by_a_smaller_one_is_a_debt_at_once(
+    engine: Engine, tokens: Tokens
+) -> None:
+    first, second = a_permit(1, tokens), replace(a_permit(2, tokens, amount=10), call=b.a_receipt(1).call_id)
+    second = replace(second, request=first.request)
+    store_all(engine, first)
+    with unit_of_work(engine) as session:
+        assert store.set_status(session, first, Status.released)
+    store_all(engine, second)
+    charge(engine, 1, charged=11)
+    assert settle(engine, tokens) == (1, 0, 0), "no transaction could take it"
+    said = "its call was charged 11 atoms, and it permits 10: it came after the charged one"
+    assert known(engine, second) == (Status.failed, 11, said)
 
 
 def test_another_payers_receipt_of_the_same_call_settles_nothing(engine: Engine, tokens: Tokens) -> None:
@@ -228,6 +275,186 @@ def test_what_was_not_settled_before_the_deadline_stays_a_debt(engine: Engine, t
         assert not store.is_due(session, b.LANE)
 
 
+def test_an_account_with_code_is_refused_before_its_call(engine: Engine, tokens: Tokens) -> None:
+    one = a_permit(1, tokens)
+    tokens.coded.add(PAYER)
+    store_all(engine, one)
+    assert check(engine, tokens) == 1
+    assert known(engine, one) == (Status.refused, None, HAS_CODE)
+
+
+def test_a_permit_whose_settlement_asks_for_much_gas_is_refused(engine: Engine, tokens: Tokens) -> None:
+    one, other = a_permit(1, tokens), a_permit(2, tokens, payer=WALLET)
+    tokens.needs[PAYER], tokens.needs[WALLET] = SETTLE_GAS + 1, SETTLE_GAS
+    store_all(engine, one, other)
+    assert check(engine, tokens) == 2
+    refused = known(engine, one)
+    assert refused is not None
+    assert refused[0] is Status.refused
+    assert "it asks for too much gas: 250001" in str(refused[2])
+    assert known(engine, other) == (Status.good, None, None)
+
+
+def test_who_delegates_to_code_after_its_call_owes_until_it_has_none(engine: Engine, tokens: Tokens) -> None:
+    one, other = a_permit(1, tokens), a_permit(2, tokens, payer=WALLET)
+    store_all(engine, one, other)
+    charged = charge(engine, 1)
+    charge(engine, 2)
+    tokens.coded.add(PAYER)
+    assert settle(engine, tokens) == (2, 0, 1), "the other's alone"
+    assert known(engine, one) == (Status.owed, charged, HAS_CODE)
+    with unit_of_work(engine) as session:
+        assert store.debt(session, PAYER) == charged
+    assert settle(engine, tokens, 10**6) == (0, 0, 0)
+    tokens.coded.clear()
+    assert settle(engine, tokens, 10**6) == (0, 0, 1)
+    end(engine, one, intents.Status.confirmed)
+    settle(engine, tokens, 10**6)
+    assert known(engine, one) == (Status.settled, charged, None)
+
+
+def test_who_is_asked_at_great_cost_when_it_is_mined_costs_no_more_than_two_attempts(
+    engine: Engine, tokens: Tokens
+) -> None:
+    one = a_permit(1, tokens)
+    store_all(engine, one)
+    charged = charge(engine, 1)
+    for number in range(1, MOST_REVERTED + 1):
+        settle(engine, tokens, number * 10**6)
+        end(engine, one, intents.Status.failed, REVERTED, block=number)
+    settle(engine, tokens, 10**9)
+    assert known(engine, one) == (Status.failed, charged, REVERTED)
+    assert settle(engine, tokens, 10**12) == (0, 0, 0)
+    with unit_of_work(engine) as session:
+        assert transactions.count(session, b.LANE, one.purpose) == MOST_REVERTED == 2
+        assert store.debt(session, PAYER) == charged
+        transactions.reopen(session, 1)
+        store.reopen(session, 1)
+    assert known(engine, one) == (Status.sent, charged, REVERTED), "the block of the second is gone"
+    end(engine, one, intents.Status.confirmed)
+    settle(engine, tokens, 10**12)
+    assert known(engine, one) == (Status.settled, charged, None)
+
+
+class Estimating(FakeChain):
+    """A chain that estimates what a settlement needs as the tokens say."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def gas(self, sender: Address, target: Address, data: bytes, *, most: int | None = None) -> int:
+        if target != PROXY:
+            return super().gas(sender, target, data)
+        return self.tokens.gas(sender, target, data, most=most)
+
+
+def intend(engine: Engine, name: str, now: int) -> Digest:
+    """Something else that the worker sends."""
+    made = ChainTransaction(keccak256(name.encode()), name, SENDER, WALLET, b"", intents.Status.intended, now)
+    with unit_of_work(engine) as session:
+        assert transactions.intend(session, b.LANE, made)
+    return made.id
+
+
+def sign_all(engine: Engine, wire: FakeChain) -> list[Digest]:
+    """Sign what is intended, as a sweep does; in which order it was looked at."""
+    signed: list[Digest] = []
+    while True:
+        with unit_of_work(engine) as session:
+            done = sending.sign_next(session, b.LANE, wire, SENDER, 1)
+        if done is None:
+            return signed
+        signed.append(done)
+
+
+def test_what_strangers_cause_is_sent_last_and_stops_nothing_else(engine: Engine, tokens: Tokens) -> None:
+    silent, dear, good = (a_permit(n, tokens, payer=Address(bytes((n,)) * 20)) for n in (1, 2, 3))
+    store_all(engine, silent, dear, good)
+    for number in (1, 2, 3):
+        charge(engine, number)
+    assert settle(engine, tokens, 1) == (3, 0, 3)
+    others = [intend(engine, "answer", 2), intend(engine, "commit", 3)]
+    tokens.silent.add(silent.permit.payer)
+    tokens.needs[dear.permit.payer] = SETTLE_GAS + 1
+    order = sign_all(engine, Estimating(tokens))
+    assert order[:2] == others
+    assert len(order) == 5
+    with unit_of_work(engine) as session:
+        nonces = [found.nonce for name in others if (found := transactions.get(session, b.LANE, name)) is not None]
+    assert nonces == [0, 1]
+    assert (transaction(engine, good).nonce, transaction(engine, good).gas) == (2, 100_000)
+    assert transaction(engine, dear).status is intents.Status.failed
+    assert transaction(engine, silent).status is intents.Status.lost
+    settle(engine, tokens, 1)
+    ends = [known(engine, one) for one in (silent, dear, good)]
+    assert [end[0] for end in ends if end is not None] == [Status.owed, Status.owed, Status.sent]
+    with unit_of_work(engine) as session:
+        assert store.debt(session, silent.permit.payer) == 0, "the chain's silence is no debt"
+        assert store.debt(session, dear.permit.payer) > 0
+    tokens.silent.clear()
+    assert settle(engine, tokens, 10**6) == (0, 0, 2), "later both are tried again"
+
+
+def test_what_else_is_not_estimated_ends_the_sweep_as_ever(engine: Engine, tokens: Tokens) -> None:
+    class Silent(FakeChain):
+        def gas(self, sender: Address, target: Address, data: bytes, *, most: int | None = None) -> int:
+            raise Unavailable("it does not answer in time")
+
+    name = intend(engine, "commit", 1)
+    with pytest.raises(Unavailable):
+        sign_all(engine, Silent())
+    with unit_of_work(engine) as session:
+        found = transactions.get(session, b.LANE, name)
+    assert found is not None
+    assert found.status is intents.Status.intended
+
+
+def test_few_settlements_are_on_their_way_at_a_time_and_debts_come_last(engine: Engine, tokens: Tokens) -> None:
+    owed = [a_permit(number, tokens, payer=Address(bytes((number,)) * 20)) for number in range(1, MOST_SENT + 4)]
+    owed[0] = replace(owed[0], permit=replace(owed[0].permit, deadline=owed[0].permit.deadline - 10))
+    store_all(engine, *owed)
+    for number in range(1, len(owed) + 1):
+        charge(engine, number)
+    tokens.coded.add(owed[0].permit.payer)
+    assert settle(engine, tokens, 1) == (len(owed), 0, MOST_SENT - 1), "it was asked, and is a debt"
+    assert settle(engine, tokens, 2) == (0, 0, 1), "one place was left"
+    assert settle(engine, tokens, 3) == (0, 0, 0)
+    end(engine, owed[1], intents.Status.confirmed)
+    assert settle(engine, tokens, 4) == (0, 1, 1)
+    end(engine, owed[2], intents.Status.confirmed)
+    tokens.coded.clear()
+    assert settle(engine, tokens, 5) == (0, 1, 1)
+    left = [one for one in owed if (known(engine, one) or (None,))[0] is Status.owed]
+    assert left == [owed[0]], "debts come last"
+    tokens.ahead = 2_000
+    settle(engine, tokens, 6)
+    assert known(engine, owed[0]) == (Status.failed, charge_of(1), HAS_CODE), "a deadline is seen without a place"
+
+
+def charge_of(number: int) -> int:
+    return b.a_receipt(number).charge
+
+
+def test_one_payer_that_the_chain_says_nothing_of_stops_no_other(engine: Engine, tokens: Tokens) -> None:
+    silent, other = a_permit(1, tokens), a_permit(2, tokens, payer=WALLET)
+    tokens.silent.add(PAYER)
+    store_all(engine, silent, other)
+    assert check(engine, tokens) == 1
+    assert [known(engine, one) for one in (silent, other)] == [
+        (Status.requested, None, None),
+        (Status.good, None, None),
+    ]
+
+
+def test_who_has_no_tokens_is_asked_about_nothing_else(engine: Engine, tokens: Tokens) -> None:
+    one = a_permit(1, tokens)
+    tokens.balances[PAYER] = 0
+    store_all(engine, one)
+    check(engine, tokens)
+    assert tokens.asked == 3, "the code of both contracts, and its balance"
+
+
 def test_a_reorganisation_that_drops_a_settlement_has_it_followed_again(engine: Engine, tokens: Tokens) -> None:
     one = a_permit(1, tokens)
     store_all(engine, one)
@@ -266,6 +493,31 @@ def test_what_a_payer_promised_counts_in_every_lane_and_beside_its_exact_payment
         assert store.set_status(session, second, Status.released)
     assert check(engine, tokens) == 1
     assert known(engine, third) == (Status.good, None, None)
+
+
+def test_what_each_sweep_asks_for_is_found_by_an_index(engine: Engine, tokens: Tokens) -> None:
+    one = a_permit(1, tokens)
+    store_all(engine, one)
+    charge(engine, 1)
+    settle(engine, tokens)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    with unit_of_work(engine) as session:
+        listen(engine, "before_cursor_execute", note)
+        assert transactions.count(session, b.LANE, one.purpose) == 1
+        assert transactions.count(session, b.LANE, one.purpose[:-1]) == 0, "words, and no beginnings of them"
+        assert store.is_due(session, b.LANE)
+        remove(engine, "before_cursor_execute", note)
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        cursor = connection_of(session).cursor()
+        plans = [
+            "".join(str(row[0]) for row in cursor.execute(f"EXPLAIN {said}".encode(), with_)) for said, with_ in asked
+        ]
+    used = ["ix_chain_transactions_purpose", "ix_chain_transactions_purpose", "ix_permits_live"]
+    assert [name in plan for name, plan in zip(used, plans, strict=True)] == [True, True, True], plans
 
 
 def test_a_permit_is_good_in_one_lane_of_a_database(engine: Engine, tokens: Tokens) -> None:
