@@ -14,10 +14,10 @@ import pytest
 from gateway import bounds
 from gateway.console import live, overview
 from gateway.console.live import Live
-from ledger.core.values.errors import Unavailable
 from ledger.core.values.typed_data import Signer
 from ledger.store.chain import lanes
 from ledger.store.session import unit_of_work
+from tests.gateway.console.test_rendered_pages import readings
 from tests.gateway.test_private_grid import work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import Running, World
@@ -123,16 +123,7 @@ def test_a_page_is_told_what_changed_and_nothing_else(
 def test_what_many_are_told_is_read_once(
     gateway: Running, looks: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, asked = overview._network, list[int]()
-
-    def reading(*arguments: Any) -> Any:
-        asked.append(1)
-        if len(asked) == 1:
-            raise Unavailable("the database cannot be used now; try again")
-        return read(*arguments)
-
-    monkeypatch.setattr(overview, "_network", reading)
-    monkeypatch.setattr(overview, "KEPT_SECONDS", 3600.0)
+    asked = readings(monkeypatch)
     pages = [looks(of="day") for _ in range(bounds.EVENTS_AN_ADDRESS)]
     eventually(lambda: all(page.parts() and page.lines.count(":") > 2 for page in pages))
     assert len(asked) == 2, "one reading is for all, and one that failed is made again"

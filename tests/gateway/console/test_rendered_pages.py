@@ -222,9 +222,8 @@ def test_a_lane_of_a_chain_shows_its_bond_and_what_is_at_stake(chain: World) -> 
     assert "0 % of what the bond covers is at stake" in text
 
 
-def test_the_network_is_read_once_for_all_who_ask_and_a_failure_is_not_kept(
-    gateway: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each reading of the network, of which the first fails and all others are kept for an hour."""
     read, asked = overview._network, list[int]()
 
     def reading(*arguments: Any) -> Any:
@@ -235,6 +234,13 @@ def test_the_network_is_read_once_for_all_who_ask_and_a_failure_is_not_kept(
 
     monkeypatch.setattr(overview, "_network", reading)
     monkeypatch.setattr(overview, "KEPT_SECONDS", 3600.0)
+    return asked
+
+
+def test_the_network_is_read_once_for_all_who_ask_and_a_failure_is_not_kept(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = readings(monkeypatch)
     assert "cannot be used now" in shown(gateway, "/", 503)
     with ThreadPoolExecutor(8) as readers:
         pages = list(readers.map(lambda _: gateway.http.get("/").status_code, range(16)))
