@@ -180,8 +180,8 @@ class Running:
         allowed = networks(settings.allowed_networks)
         upstream = Pool(Guard(allowed), limits, tunnels, forwarder)
         others = networks(settings.webhook_networks)
-        to_receivers = Pool(Guard(others), LIMITS, tunnels, forwarder)
-        outbox = Outbox(to_receivers, Guard((*allowed, *others)), operator)
+        to_receivers = Pool(Guard(others, targets.SETTING), LIMITS, tunnels, forwarder)
+        outbox = Outbox(to_receivers, Guard((*allowed, *others), targets.SETTING), operator)
 
         def holdings() -> dict[Address, int]:
             return in_transaction(engine, lambda session: leases.unspent(session, lane, signer.address))

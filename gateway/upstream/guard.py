@@ -76,11 +76,11 @@ def _addresses(host: str, port: int) -> list[str]:
 
 class Guard:
     """Resolves hosts to addresses that may be called, outside of special ranges and inside of `allowed` ones. What
-    strangers ask for is looked up apart: nodes wait for none of it.
+    strangers ask for is looked up apart: nodes wait for none of it. `setting` is where the operator allows more.
     """
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = tuple(allowed)
+    def __init__(self, allowed: Sequence[Network], setting: str = "GATEWAY_ALLOWED_NETWORKS") -> None:
+        self._allowed, self._setting = tuple(allowed), setting
         self._nodes, self._strangers = Names(), Names()
 
     def permits(self, text: str) -> bool:
@@ -106,19 +106,19 @@ class Guard:
         """
         names = self._strangers if stranger else self._nodes
         try:
-            addresses = [host] if _is_address(host) else await names.look_up(host, port, stranger)
+            addresses = [host] if is_address(host) else await names.look_up(host, port, stranger)
         except (OSError, ValueError) as error:
             raise NodeFailed(f"the node's host {host!r} cannot be resolved", "unreachable", host=host) from error
         for address in addresses:
             if self.permits(address):
                 return address
         raise Rejected(
-            f"{host!r} is a private or special address; the operator can allow it in GATEWAY_ALLOWED_NETWORKS",
+            f"{host!r} is a private or special address; the operator can allow it in {self._setting}",
             host=host,
         )
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     """Whether it is written as an address, so that nobody is asked for it."""
     try:
         ipaddress.ip_address(host)

@@ -6,7 +6,6 @@ A receiver is a stranger's server: it is called as nodes are, at an address that
 import base64
 import hashlib
 import hmac
-import ipaddress
 import os
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ from sqlmodel import Session
 
 from gateway import encryption
 from gateway.errors import Refusal
-from gateway.upstream.guard import Guard
+from gateway.upstream.guard import Guard, is_address
 from gateway.upstream.target import Target
 from ledger.core.accounts.webhooks import URL_CHARACTERS, Webhook
 from ledger.core.values.ids import Address, Lane
@@ -23,6 +22,8 @@ from ledger.store.access import webhooks
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
+SETTING = "GATEWAY_WEBHOOK_NETWORKS"
+"""Where the operator names the private networks that webhooks of all accounts may lead into."""
 
 
 def parse(url: str, guard: Guard) -> Target:
@@ -40,11 +41,8 @@ def parse(url: str, guard: Guard) -> Target:
         raise _refused("a webhook is an https URL, such as https://example.com/tollway")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise _refused("a webhook's URL has no credentials and no fragment: its messages are signed instead")
-    if parts.scheme == "http" and not (_is_address(host) and guard.allows(host)):
-        raise _refused(
-            "a webhook is an https URL; http does only for an address that the operator names in "
-            "GATEWAY_WEBHOOK_NETWORKS"
-        )
+    if parts.scheme == "http" and not (is_address(host) and guard.allows(host)):
+        raise _refused(f"a webhook is an https URL; http does only for an address that the operator names in {SETTING}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
 
@@ -91,14 +89,6 @@ def headers(secret: bytes, name: str, at: int, body: bytes) -> bytes:
 
 def _whose(lane: Lane, account: Address, hook: str) -> bytes:
     return b"webhook" + lane + account + hook.encode()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _refused(why: str) -> Refusal:

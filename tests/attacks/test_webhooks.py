@@ -55,6 +55,7 @@ def test_no_webhook_leads_into_the_operators_network_but_its_own(
             body = {"url": f"{scheme}://{host}/", "events": ["claim.paid"]}
             refused = client.post("/v1/webhooks", json=body)
             assert (refused.status_code, code_of(refused.json())) == (400, "invalid_url"), (scheme, host)
+            assert "GATEWAY_WEBHOOK_NETWORKS" in refused.text, "where an operator would allow it"
     assert client.get("/v1/webhooks").json()["data"] == []
     own = a_hook(gateway, OPERATOR, other_node)
     assert own.ended(own.try_it())["status"] == "delivered"
