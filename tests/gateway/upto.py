@@ -7,8 +7,8 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,14 +97,19 @@ class Tokens:
         return self.needs[payer]
 
 
-@contextmanager
-def a_worker(world: World, tokens: Tokens) -> Iterator[None]:
+def a_worker(world: World, tokens: Tokens) -> AbstractContextManager[None]:
     """A worker that looks at permits, and notes what their calls were charged."""
+    return sweeping(lambda: look(world, tokens))
+
+
+@contextmanager
+def sweeping(sweep: Callable[[], object]) -> Iterator[None]:
+    """What a worker does in each sweep, again and again in a thread of its own."""
     stop = threading.Event()
 
     def work() -> None:
         while not stop.wait(0.05):
-            look(world, tokens)
+            sweep()
 
     working = threading.Thread(target=work)
     working.start()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +40,20 @@ from tests.gateway.clients.test_paying import HERE, whole_or_streamed
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
-from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, a_key, a_payer, call, consent, party, signature, stored
+from tests.gateway.upto import (
+    ADVANCER,
+    BODY,
+    PRICE,
+    WALLET,
+    a_key,
+    a_payer,
+    call,
+    consent,
+    party,
+    signature,
+    stored,
+    sweeping,
+)
 from tests.gateway.world import CHAIN, Running, World, a_deployment
 from tests.javascript import NODE
 from tests.ledger.chain.conftest import FUNDS, a_chain
@@ -93,23 +105,13 @@ class Lane:
         with unit_of_work(engine) as session:
             permits.follow(session, PRIVATE_LANE)
 
-    @contextmanager
-    def worker(self, *, settles: bool = True) -> Iterator[None]:
-        stop = threading.Event()
+    def worker(self, *, settles: bool = True) -> AbstractContextManager[None]:
+        def sweep() -> None:
+            self.look()
+            if settles:
+                self.settle()
 
-        def work() -> None:
-            while not stop.wait(0.05):
-                self.look()
-                if settles:
-                    self.settle()
-
-        working = threading.Thread(target=work)
-        working.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            working.join()
+        return sweeping(sweep)
 
 
 def now() -> int:
