@@ -50,7 +50,7 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
 def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deployments, "path", lambda chain_id: tmp_path / "none.json")
+    monkeypatch.setattr(deployments, "path", lambda *_: tmp_path / "none.json")
     lane = {"deployment": asdict(stage.chain.deployment)}
     context = cast("Context", SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
     assert transactions.chain(context).deployment == stage.chain.deployment

@@ -165,7 +165,7 @@ def _gateway(live: Live) -> type[BaseHTTPRequestHandler]:
     class Gateway(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = self.path.strip("/").split("/")
-            number = int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
+            number = int(parts[-2]) if parts[-1] == "file" else 0
             if parts[1] == "documents":
                 self._show(live.documents.get(cid_digest(parts[2])))
             elif parts[1] == "lane":
