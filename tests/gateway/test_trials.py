@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.core.catalog.bids import Role
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts.receipts import Signed
+from roles.cli import main
+from roles.wallet import keystore
 from tests.gateway.nodes import answering, hanging
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_workflows import earned
 from tests.gateway.trials import PATH, a_draft, named, tried
-from tests.gateway.workflows import LAST, Loom, echoing, glued, inferring, meeting, pinned
-from tests.gateway.world import OPERATOR, PROVIDER, WEAVER, World
+from tests.gateway.workflows import LAST, WEAVE, Loom, echoing, glued, inferring, meeting, pinned
+from tests.gateway.world import OPERATOR, PROVIDER, WEAVER, World, a_signer
 
 
 def known(loom: Loom, *models: Digest) -> None:
@@ -252,3 +257,32 @@ def test_a_consumer_that_leaves_pays_for_what_served_and_nothing_more_is_asked(
     assert is_of_its_own(world.receipts_of(consumer.address)[0])
     eventually(lambda: loom.gateway.gateway.leases.outstanding() == 0)
     assert loom.nodes[2].asked == []
+
+
+def test_the_command_line_tries_a_file_with_placeholders_and_with_its_own_glue(
+    loom: Loom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeling = loom.classifier("feeling", inferring("joy"))
+    known(loom, feeling)
+    alice = a_signer("alice")
+    settings = {"HOME": str(tmp_path), "PASSWORD": "correct horse", "GATEWAY": loom.gateway.url}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"TOLLWAY_{name}", value)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "alice").write_text(loom.consumer(alice))
+    keystore.create("alice", keccak256(b"test", b"alice"), strength=keystore.LIGHT)
+    (tmp_path / "weave.wasm").write_bytes(WEAVE)
+    draft = a_draft(
+        named("feel", "model:feeling", {"text": LAST}),
+        glued("vote", "vote", {"votes": ["$steps.feel.output.label"]}),
+        output={"content": "$steps.vote.output.label"},
+        glue={"weave": {"file": "weave.wasm", "fuel": 1_000_000}},
+    )
+    file = tmp_path / "capsule.json"
+    file.write_text(json.dumps({"$schema": "capsule.schema.json", **draft}))
+    tried_by_line = main.ask(f"weaver try {file} hello --use feeling=@acme/feeling --wallet alice --yes")
+    assert tried_by_line["answer"] == "joy"
+    assert {row["step"]: row["status"] for row in tried_by_line["steps"]} == {"feel": "ok", "vote": "ok"}
+    assert tried_by_line["charge"] == str(loom.world.receipts_of(alice.address)[0].receipt.charge)
+    with pytest.raises(Rejected, match="allowed"):
+        main.ask(f"weaver try {file} hello --use feeling=@acme/feeling --max-price 1atoms --wallet alice --yes")
