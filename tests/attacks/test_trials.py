@@ -205,6 +205,10 @@ def test_a_trial_says_nothing_of_a_realm_and_takes_nothing_out_of_it(clinic: Cli
             assert there.status_code == none.status_code >= 400, there.text
             assert disguised(there.text) == none.text, "what is not theirs is not there"
     assert clinic.inner.asked == []
+    meant_inside = {**by_name, "uses": {"model": "@acme/writer", "realm": REALM}}
+    for who in (MEMBER, STRANGER):
+        refused = run(who, meant_inside)
+        assert (refused.status_code, "Tollway-Realm" in refused.text) == (400, True), "it runs nowhere else"
     for one in (by_name, inside):
         answer = run(MEMBER, one, realm=REALM)
         assert (answer.status_code, answer.json().get("text")) == (200, f"inside: {PRIVATE}"), answer.text
