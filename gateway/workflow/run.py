@@ -317,7 +317,7 @@ class Execution:
         except asyncio.CancelledError:
             self._take_over(planned, inner)
             raise
-        if inner.is_guaranteed():
+        if self._is_guaranteed(inner):
             self.guaranteed += inner.guaranteed_subcalls()
         else:
             self._take_over(planned, inner)
@@ -333,6 +333,10 @@ class Execution:
     def _late_at(self, planned: PlannedStep) -> float:
         """When a step that begins now is too late."""
         return min(self.late_at, asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000)
+
+    def _is_guaranteed(self, inner: Execution) -> bool:
+        """Whether a bond pays what a workflow inside this one, which failed, has served. It is asked once."""
+        return inner.is_guaranteed()
 
     def _of_model(self, billing: Billing, model: str) -> Billing:
         """The billing of a sub-call, by the model that served it."""

@@ -8,9 +8,10 @@ all receipts are written together. What differs follows from whose calls they ar
   a provider that is dearer than planned does not serve.
 - The key must be allowed what each step calls, and each step counts against its rate.
 - What served is paid by the consumer, whatever `failure` says. A published workflow inside keeps its own promise.
-- Who is slower than a step's `timeout_ms` is not blamed: the consumer chose it.
+- Who is slower than a step's `timeout_ms` is not blamed, and no bond pays for it: the consumer chose it.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -19,7 +20,7 @@ import msgspec
 from msgspec import structs
 
 from gateway import bounds
-from gateway.call.call import Call, Charge, Request, late
+from gateway.call.call import TIMER_STEP, Call, Charge, Request, late
 from gateway.call.idempotency import JSON, StoredResponse
 from gateway.catalog.catalog import CapsuleEntry, Catalog
 from gateway.context import Gateway
@@ -119,10 +120,14 @@ async def serve(gateway: Gateway, request: Request, plan: Plan) -> tuple[StoredR
     calls = sum(planned.step.paid for planned in plan.steps.values())
     gateway.authenticator.count(request.caller, max(0, calls - 1))  # the request itself was counted as one
     billing = request.billing(gateway, plan.catalog, plan.entry.name)
-    holds = await Holds.take(gateway, billing, plan, _parts(gateway, request, plan))
+    called = {name for planned in plan.steps.values() for name in _called(planned)}
+    allowances = {name: request.allowance(gateway, name) for name in called}
+    holds = await Holds.take(gateway, billing, plan, _parts(plan, allowances))
     try:
         ask = request.ask
-        execution = _Execution(gateway, plan, billing, ask.json, ask.body, late(gateway), asked=request)
+        execution = _Execution(
+            gateway, plan, billing, ask.json, ask.body, late(gateway), asked=request, allowances=allowances
+        )
         work = _answer(execution, holds)
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
@@ -134,6 +139,8 @@ class _Execution(Execution):
     """The run of a trial, as it was `asked` for."""
 
     asked: Request = field(kw_only=True)
+    allowances: Mapping[str, Allowance | None] = field(kw_only=True)
+    """What the calls of each model are taken of: that of which their holds were."""
     unstored: list[bytes] = field(default_factory=list)
     """Terms that a receipt will name and no bid made."""
 
@@ -153,7 +160,11 @@ class _Execution(Execution):
         return structs.replace(billing, call_id=_call_id(self.asked.call_id, place), parent=ZERO_DIGEST)
 
     def _of_model(self, billing: Billing, model: str) -> Billing:
-        return structs.replace(billing, model=model, allowance=self.asked.allowance(self.gateway, model))
+        return structs.replace(billing, model=model, allowance=self.allowances[model])
+
+    def _is_guaranteed(self, inner: Execution) -> bool:
+        is_late = asyncio.get_running_loop().time() >= inner.late_at - TIMER_STEP
+        return not is_late and Execution._is_guaranteed(self, inner)
 
     def _take_over(self, planned: PlannedStep, inner: Execution) -> None:
         """A workflow that failed was a call of the consumer's own: what served in it is paid as that call."""
@@ -226,13 +237,13 @@ def _call_id(trial: Digest, place: int) -> Digest:
     return keccak256(trial, bytes([place]))
 
 
-def _parts(gateway: Gateway, request: Request, plan: Plan) -> dict[Allowance | None, Atoms]:
+def _parts(plan: Plan, allowances: Mapping[str, Allowance | None]) -> dict[Allowance | None, Atoms]:
     """What is held for a trial, by the budgets it is taken of. A step that models with several budgets may serve is
     held for in each: which of them serves is not known.
     """
     parts: dict[Allowance | None, Atoms] = {}
     for planned in plan.steps.values():
-        for allowance in {request.allowance(gateway, name) for name in _called(planned)}:
+        for allowance in {allowances[name] for name in _called(planned)}:
             parts[allowance] = parts.get(allowance, 0) + planned.price
     return parts
 

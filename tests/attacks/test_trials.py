@@ -28,7 +28,7 @@ from tests.gateway.nodes import answering, streaming
 from tests.gateway.test_dear_rivals import rival
 from tests.gateway.trials import PATH, a_draft, named, tried
 from tests.gateway.workflows import LAST, Loom, echoing, inferring, pinned
-from tests.gateway.world import World, a_signer, code_of
+from tests.gateway.world import WEAVER, World, a_signer, code_of
 
 __all__ = ["clinic"]
 
@@ -157,6 +157,26 @@ def test_who_is_slower_than_a_trial_wants_is_not_blamed(loom: Loom, consumer: Si
     [candidate] = here.catalog.by_id[slow].candidates  # type: ignore[union-attr]
     health = candidate.health
     assert (health.calls, health.errors, health.marks, health.wants_probe) == (0, 0, {}, False)
+
+
+def test_no_bond_pays_for_a_workflow_that_a_trial_stops(loom: Loom, world: World, consumer: Signer) -> None:
+    quick, slow = loom.classifier("quick", inferring("joy")), loom.classifier("slow", inferring("joy", delay=20.0))
+    loom.capsule(
+        pinned("quick", quick, {"text": LAST}),
+        pinned("slow", slow, {"text": "$steps.quick.output.label"}),
+        output={"content": "$steps.slow.output.label"},
+        name="@wanda/inner",
+        failure="all-or-nothing",
+    )
+    inner = {"id": "a", "uses": {"capsule": "@wanda/inner"}, "input": {"messages": "$.messages"}, "timeout_ms": 1_500}
+    stopped = tried(loom.gateway, loom.consumer(consumer), a_draft(inner, output=JOY))
+    assert why(stopped) == (502, "workflow_failed")
+    assert world.receipts_of(WEAVER.address) == []
+    sub, root = sorted((one.receipt for one in world.receipts_of(consumer.address)), key=lambda one: one.seq)
+    assert (root.subcalls, sub.parent, stopped.json()["error"]["charge"]) == (1, root.call_id, str(root.price))
+    for model in (quick, slow):
+        [candidate] = next(loom.gateway.gateway.catalog.everywhere(model)).candidates
+        assert candidate.health.marks == {}
 
 
 def test_who_is_dearer_than_planned_serves_no_trial(loom: Loom, consumer: Signer) -> None:
