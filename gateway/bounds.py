@@ -68,6 +68,11 @@ VALUES: Final = 200_000
 """Values of what is decoded whole: a workflow's request, named values, and answers to either. 10 million numbers took
 the loop 4 s.
 """
+CAPSULE_BYTES: Final = OTHER_BODY_BYTES
+TRIALS_A_MINUTE: Final = 60
+"""A workflow that is run without being published, as long as one that is; and how many an address runs. Each is read
+anew, before it is paid: the longest took a second (tests/attacks/test_trials.py).
+"""
 STEPS_BYTES: Final = 64 * MIB
 """What the steps of a workflow are sent together: its author may send all of the request with each."""
 DIGITS: Final = 15

@@ -108,6 +108,7 @@ class Gateway:
         default_factory=lambda: Rates(bounds.WRITES_A_MINUTE, bounds.WRITES_TOGETHER, bounds.WRITES_WHEN_BUSY)
     )
     pages: Rates = field(default_factory=lambda: Rates(bounds.PAGES_A_MINUTE))
+    trials: Rates = field(default_factory=lambda: Rates(bounds.TRIALS_A_MINUTE))
     guarantees: Guarantees = field(default_factory=Guarantees)
     tracing: Tracing | None = None
     draining: bool = False

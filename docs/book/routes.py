@@ -10,6 +10,7 @@ from docs.book.markdown import code, fenced, page, table
 from gateway.api.paid_routes import SENT_AGAIN
 from gateway.app import api_routes
 from gateway.lifespan import Running
+from ledger.core.catalog import patterns
 
 TITLES = {
     "calls": "Calls, which are paid for",
@@ -45,6 +46,10 @@ EXAMPLES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/invoke"): {
         "model": "@wanda/customer-service",
         "input": {"messages": [{"role": "user", "content": "Where is my order?"}]},
+    },
+    ("post", "/v1/try"): {
+        "capsule": patterns.start("@me/flow", ["@delta/dialog"]),
+        "input": {"messages": [{"role": "user", "content": "Where is my order?"}], "max_tokens": 32},
     },
     ("post", "/v1/quote"): {"model": "@delta/dialog", "meters": {"call": 1, "input_token": 20, "output_token": 32}},
     ("post", "/v1/discover"): {"task": "text-generation", "meters": {"call": 1, "output_token": 32}},

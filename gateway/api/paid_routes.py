@@ -52,7 +52,9 @@ from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Note
 from gateway.payment.permits import PermitPayment
 from gateway.workflow import completion as workflows
+from gateway.workflow import trials
 from gateway.workflow.plan import Plan, Scope
+from gateway.workflow.trials import Trial
 from ledger.core.values import call_heads, forms, sound
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
@@ -67,7 +69,7 @@ OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS, RERANK))
 RERANK_V2 = "/v2/rerank"
 """Where Cohere's clients of version 2 ask for a reranking: the same request and answer."""
 ALIASES = {RERANK_V2: RERANK}
-NAMED_PATHS = OPENAI | media.PATHS | PAID | {invoke.PATH}
+NAMED_PATHS = OPENAI | media.PATHS | PAID | {invoke.PATH, trials.PATH}
 """Paths without a name in them."""
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 ACCOUNT_HEADERS = (b"authorization", b"tollway-voucher")
@@ -77,7 +79,10 @@ NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 NAMED_IN_FORM = re.compile(rb'name="?model"?\r\n(?:[^\r\n]{1,100}\r\n)?\r\n([^\r\n]{1,128})\r\n')
 
 
-WAYS = dict.fromkeys((*NAMED_PATHS, *ALIASES, INFER.format(model="{name}")), PAYING) | {messages.COUNT_PATH: KEY}
+WAYS = dict.fromkeys((*NAMED_PATHS, *ALIASES, INFER.format(model="{name}")), PAYING) | {
+    messages.COUNT_PATH: KEY,
+    trials.PATH: KEY,
+}
 """How a request may show who asks, by the path as OpenAPI writes it."""
 
 
@@ -136,9 +141,9 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
 async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
-    headers = client.headers
-    payment = ways.read(gateway, headers, now) if not gateway.private else None
-    if payment is None and not gateway.private and headers.keys().isdisjoint(ACCOUNT_HEADERS):
+    headers, by_key_alone = client.headers, gateway.private or path == trials.PATH
+    payment = ways.read(gateway, headers, now) if not by_key_alone else None
+    if payment is None and not by_key_alone and headers.keys().isdisjoint(ACCOUNT_HEADERS):
         raise await _price(gateway, path, client)
     if payment is not None:
         with _waiting(gateway, payment):
@@ -154,18 +159,36 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     account = payment.payer if payment is not None else caller.consumer
     realm = realm_named(headers, caller.key if payment is None else None)
     catalog = gateway.catalog_for(account, realm, now)  # before the name that was asked for is looked at
-    ask, preferences = _read(catalog, path, headers, body, client), routing.preferences_of(headers, catalog.realm)
+    if path == trials.PATH:
+        ask: Ask = await _read_trial(gateway, client, catalog, body)
+    else:
+        ask = _read(catalog, path, headers, body, client)
+    preferences = routing.preferences_of(headers, catalog.realm)
     if isinstance(payment, PermitPayment):
         preferences = preferences.below(payment.amount)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, realm=realm, parent=parent)
-    entry = catalog.find(ask.model)
-    client.model = entry.name if not catalog.realm else None
-    if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
-        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
+    client.model = _check_key(catalog, caller, ask)  # also before an answer that was kept is given
     if not request.keyed:
         return await _make(gateway, request)
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
+
+
+async def _read_trial(gateway: Gateway, client: Client, catalog: Catalog, body: bytes) -> Trial:
+    gateway.trials.check(client.sender.address, "trials")
+    gateway.trials.note(client.sender.address)
+    return await trials.read(gateway, catalog, body)
+
+
+def _check_key(catalog: Catalog, caller: Caller, ask: Ask) -> str | None:
+    """Refuse what a caller's key may not call. Returns the name that the call is counted by: None in a realm."""
+    if isinstance(ask, Trial):
+        trials.check_key(catalog, caller, ask.entry)
+        return "" if not catalog.realm else None  # its name is whatever its author wrote
+    entry = catalog.find(ask.model)
+    if not caller.may_call(entry.name, ask.model):
+        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
+    return entry.name if not catalog.realm else None
 
 
 def _waiting(gateway: Gateway, payment: Payment | PermitPayment) -> AbstractContextManager[object]:
@@ -266,6 +289,8 @@ async def _lock(gateway: Gateway, request: Request, fingerprint: bytes) -> None:
         charged = await gateway.call_locks.take(request.call_id, fingerprint)
     if charged is not None:
         raise _charged_before(request, charged)
+    if isinstance(request.ask, Trial):
+        await trials.check_new(gateway, request)
 
 
 async def _make(
@@ -276,6 +301,9 @@ async def _make(
     """
     ask, caller, now = request.ask, request.caller, request.started
     catalog = request.catalog(gateway)  # again: it may have waited for its lock
+    if isinstance(ask, Trial):
+        scope = Scope(gateway, catalog, request.preferences, caller)
+        return await trials.serve(gateway, request, await workflows.plan(scope, ask.entry, ask))
     entry = catalog.find(ask.model)
     route = await _route(Scope(gateway, catalog, request.preferences), entry, ask)
     if isinstance(request.payment, Payment):
@@ -456,7 +484,15 @@ def _of_media(description: str, *types: str, model: type[answers.Answer] | None 
     return {200: {**said, "model": model} if model is not None else said}
 
 
-MEDIA: dict[str, Responses] = {
+SHAPED: dict[str, Responses] = {
+    trials.PATH: {
+        200: {
+            "description": "The workflow's output, and its trace.",
+            "headers": {"Tollway-Charge": {"description": "What all steps cost, in atoms.", "schema": TEXT}},
+            "model": answers.Tried,
+            "content": {"application/json": {}},
+        }
+    },
     IMAGES: _of_media("The images, in the shape of OpenAI's.", model=answers.Images),
     SPEECH: _of_media("Sound, in the format that was asked for.", "audio/*", "application/octet-stream"),
     TRANSCRIPTIONS: _of_media(
@@ -469,7 +505,7 @@ def _errors(path: str) -> Responses:
     """What a path answers otherwise than others."""
     if path.startswith(INFER_HEAD):
         return TENSORS
-    return MESSAGE_ERRORS if path.startswith(messages.PATH) else MEDIA.get(path, {})
+    return MESSAGE_ERRORS if path.startswith(messages.PATH) else SHAPED.get(path, {})
 
 
 def _show(path: str, name: str, description: str, required: dict[str, Any], optional: dict[str, Any]) -> None:
@@ -558,4 +594,17 @@ _show(
     {},
 )
 _describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
+_show(
+    trials.PATH,
+    "try_workflow",
+    "Runs a workflow that is not published: its steps are calls of the key's own account, each with a receipt, and no"
+    " weaver is paid. The most that they cost is held before the first is asked, and `Tollway-Max-Price` limits it."
+    " 502 `workflow_failed` has `steps` too, and what those that served cost. With an `Idempotency-Key` it is made and"
+    " charged once.",
+    {
+        "capsule": {"type": "object", "description": "A capsule.json, as `tollway weaver check` reads it."},
+        "input": {"type": "object", "required": ["messages"], "properties": {"messages": OBJECTS}},
+    },
+    {},
+)
 _describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": OBJECTS})

@@ -35,6 +35,7 @@ from gateway.payment.leases import Hold
 from gateway.payment.permits import PermitPayment
 from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.catalog import protocols
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.eligibility import RoutePreferences
@@ -91,6 +92,10 @@ class Request(msgspec.Struct, frozen=True):
         """Whose request it is: its caller's, also where an account of the operator's advances it."""
         return self.payment.payer if self.payment is not None else self.caller.consumer
 
+    def allowance(self, gateway: Gateway, model: str) -> Allowance | None:
+        """What a call of a model is taken of that this request makes, where its key has a budget."""
+        return self.caller.allowance(model, self.started + gateway.lane_state.clock_ms)
+
     def billing(self, gateway: Gateway, catalog: Catalog, model: str) -> Billing:
         """The billing of this request as one call of a model or workflow, in the epoch of its catalog."""
         key = self.caller.key
@@ -104,7 +109,7 @@ class Request(msgspec.Struct, frozen=True):
             salt=os.urandom(16),
             started=self.started,
             key_id=key.id if key is not None else None,
-            allowance=self.caller.allowance(model, self.started + gateway.lane_state.clock_ms),
+            allowance=self.allowance(gateway, model),
             lock=self.call_id if self.keyed else None,
             realm=catalog.realm,
             made_for=self.parent,

@@ -1,7 +1,7 @@
 """The composer: a workflow of models that one picks, in a pattern that one picks, with its price; and its file.
 
-The patterns are those of `tollway weaver new` (`ledger/core/catalog/patterns.py`). Nothing is stored here. What is not
-published does not run: everybody must be able to read what a receipt charges for.
+The patterns are those of `tollway weaver new` (`ledger/core/catalog/patterns.py`). Nothing is stored here. It runs
+before it is published, as a trial: a receipt charges for what everybody can read, so each step has one of its own.
 """
 
 from typing import Annotated, Any, Final, NamedTuple
@@ -16,9 +16,11 @@ from gateway.api import quotes
 from gateway.api.dependencies import Here
 from gateway.catalog.catalog import CapsuleEntry, Catalog, ModelEntry
 from gateway.console import entries, rendering
+from gateway.console.entries import Trial
 from gateway.console.rendering import Page
 from gateway.context import Gateway
 from gateway.workflow import plan as planning
+from gateway.workflow import trials
 from ledger.core.catalog import capsules, names, patterns
 from ledger.core.catalog.patterns import FORMS, MOST_MODELS, Pattern
 from ledger.core.catalog.protocols import Protocol
@@ -141,4 +143,5 @@ def _shown(gateway: Gateway, found: Composed) -> dict[str, Any]:
         "hold": parts["hold"],
         "lines": [(line["role"], line["party"].rpartition(":")[2], line["amount"]) for line in own],
         "known": entry.name in catalog.by_name,
+        "trial": Trial("try", trials.PATH),
     }

@@ -91,7 +91,7 @@ class Ancestor(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """How a page calls its model: a chat or a completion that streams, a workflow's run, or any JSON."""
+    """How a page calls its model: a chat or a completion that streams, a workflow's run or trial, or any JSON."""
 
     kind: str
     path: str

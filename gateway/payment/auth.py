@@ -169,6 +169,13 @@ class Authenticator:
         identity = call_id(self._lane, caller.consumer, caller.key_id, path, given or os.urandom(16))
         return caller, identity, given is not None
 
+    def count(self, caller: Caller, calls: int) -> None:
+        """Count so many more calls of a caller against its rate, if it has one. Refused with 429 when it allows fewer
+        now.
+        """
+        if caller.limited and caller.key is not None:
+            self._throttle((caller.key, *caller.ancestors), steady_ms(), calls)
+
     def forget(self, *hashes: bytes) -> None:
         """Read these keys again before their next use, and those that descend of them: all keys of a line."""
         for hashed in hashes:
@@ -243,21 +250,22 @@ class Authenticator:
         limited = [(self._bucket(key, key.rate, at).tokens, key.rate) for key in line if key.rate is not None]
         return _rate_headers(*min(limited))
 
-    def _throttle(self, line: tuple[ApiKey, ...], at: int) -> None:
+    def _throttle(self, line: tuple[ApiKey, ...], at: int, calls: int = 1) -> None:
         """Limit a key's calls, and those of its sub-keys with them, by a token bucket that holds one minute's calls.
 
         Each gateway process has its own.
         """
         limited = [(self._bucket(key, key.rate, at), key.rate) for key in line if key.rate is not None]
         for bucket, rate in limited:
-            if bucket.tokens < 1:
-                wait = int((1 - bucket.tokens) * 60 / rate) + 1
+            if bucket.tokens < calls:
+                wait = int((calls - bucket.tokens) * 60 / rate) + 1
                 message = f"this key may make {rate} calls a minute"
+                message += f", and this makes {calls} more at once" if calls > 1 else ""
                 refused = Refusal(429, "rate_limited", message, retry_after=wait)
                 refused.headers += _rate_headers(bucket.tokens, rate)
                 raise refused
         for bucket, _ in limited:
-            bucket.tokens -= 1
+            bucket.tokens -= calls
 
     def _bucket(self, key: ApiKey, rate: int, at: int) -> _Bucket:
         """A key's bucket, filled up to now. A change of the key does not fill it."""

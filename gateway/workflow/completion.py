@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self
 
 import orjson
+from msgspec import structs
 
 from gateway.call.call import Request, late
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
@@ -32,10 +33,9 @@ from gateway.workflow import plan as planning
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, Scope
 from gateway.workflow.run import Execution, ServedCall
-from ledger.core.catalog.bids import Role
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
-from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
@@ -60,14 +60,22 @@ class Holds:
     paid even when the workflow fails and the consumer is charged nothing.
     """
 
-    consumer: Hold
+    consumer: dict[Allowance | None, Hold] = field(default_factory=dict)
+    """By what else each is taken of, where a key has a budget."""
     bonds: dict[Address, Hold] = field(default_factory=dict)
 
     @classmethod
-    async def take(cls, gateway: Gateway, billing: Billing, plan: Plan) -> Self:
-        """Hold the plan's price for the consumer and its exposure for each weaver. Refused when one is short."""
-        holds = cls(await billing.hold(gateway.leases, plan.price))
+    async def take(
+        cls, gateway: Gateway, billing: Billing, plan: Plan, parts: Mapping[Allowance | None, Atoms] | None = None
+    ) -> Self:
+        """Hold the plan's price for the consumer, whole or in these parts, and its exposure for each weaver. Refused
+        when one is short.
+        """
+        holds = cls()
         try:
+            for allowance, part in (parts if parts is not None else {billing.allowance: plan.price}).items():
+                taken = structs.replace(billing, allowance=allowance)
+                holds.consumer[allowance] = await taken.hold(gateway.leases, part)
             for weaver, exposure in plan.exposures.items():
                 amount = min(exposure, gateway.settings.bond_cap_atoms)
                 holds.bonds[weaver] = await _bond(gateway, plan, weaver, amount)
@@ -78,12 +86,13 @@ class Holds:
 
     async def add(self, gateway: Gateway, billing: Billing, plan: Plan, more: Atoms) -> None:
         """Hold more of the consumer's. Refused above its largest price, and when it has less."""
-        planning.check_price(plan.entry, self.consumer.amount + more, plan.preferences)
-        self.consumer.join(await billing.hold(gateway.leases, more, self.consumer.amount))
+        hold = self.consumer[billing.allowance]
+        planning.check_price(plan.entry, hold.amount + more, plan.preferences)
+        hold.join(await billing.hold(gateway.leases, more, hold.amount))
 
     def release(self) -> None:
         """Give every hold back, unless a charge is under way."""
-        for hold in (self.consumer, *self.bonds.values()):
+        for hold in (*self.consumer.values(), *self.bonds.values()):
             hold.release()
 
     async def charge(
@@ -93,7 +102,7 @@ class Holds:
         consumer. Returns the latter.
         """
         drafts = _drafts(charged)
-        dues, bonded = [(self.consumer, _charge_of(drafts))], list[_Drafted]()
+        dues, bonded = _dues(self.consumer, drafts), list[_Drafted]()
         for weaver, hold in self.bonds.items():  # its cap holds for all its failed workflows of this call together
             calls = [_drafts([call], weaver) for who, call in guaranteed if who == weaver]
             paid = [calls[place] for place in workflows.covered([_charge_of(one) for one in calls], hold.amount)]
@@ -117,12 +126,25 @@ class Holds:
         return signed[len(bonded) :]
 
 
+def note_earnings(gateway: Gateway, charged: ServedCall) -> None:
+    """Note what a charged call brought its weavers: their bonds are good for so much."""
+    for one in charged.calls():
+        amounts = one.tariff.charge(one.served.units, one.subcall_total).amounts
+        for weaver, amount in workflows.weavers_paid(one.tariff.terms, amounts):
+            gateway.guarantees.earn(weaver, one.billing.asker, amount)
+
+
 _Drafted = tuple[ServedCall, Draft]
 
 
 def _drafts(calls: Sequence[ServedCall], payer: Address | None = None) -> list[_Drafted]:
     """The receipts of calls and of their sub-calls, each with its call."""
     return [(one, one.draft(payer)) for call in calls for one in call.calls()]
+
+
+def _dues(holds: Mapping[Allowance | None, Hold], drafts: Sequence[_Drafted]) -> list[tuple[Hold, Atoms]]:
+    """What is due of each hold: what the receipts charge that are taken of the same."""
+    return [(hold, _charge_of([row for row in drafts if row[1].allowance == of])) for of, hold in holds.items()]
 
 
 def _charge_of(drafts: Sequence[_Drafted]) -> Atoms:
@@ -227,10 +249,7 @@ class _Completion:
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
         whole = await self._deducted(root)
         signed = await self.holds.charge(self.gateway, self.execution.guaranteed, [whole])
-        for one in whole.calls():
-            amounts = one.tariff.charge(one.served.units, one.subcall_total).amounts
-            for weaver, amount in workflows.weavers_paid(one.tariff.terms, amounts):
-                self.gateway.guarantees.earn(weaver, one.billing.asker, amount)
+        note_earnings(self.gateway, whole)
         return signed
 
     async def _deducted(self, root: ServedCall) -> ServedCall:
@@ -270,29 +289,11 @@ class _Completion:
 
     async def _fail(self, step: str, reason: str) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Charge a workflow that failed before the first byte of its answer, and answer with the reason."""
-        execution, name = self.execution, self.plan.entry.name
         signed = await self._charge_failure()
-        charged = sum(one.receipt.charge for one in signed)
-        cost = f"the steps that served cost {charged} atoms" if charged else "nothing was charged"
-        if charged and self.plan.entry.capsule.policy is Policy.all_or_nothing:
-            cost += ": the weaver's bond pays no more for failed calls than its weaver was paid, by you and by all"
-        refused = Refusal(
-            502,
-            "workflow_failed",
-            f"{name} failed at step {step}: {reason}; {cost}",
-            facts={
-                "step": step,
-                "reason": reason,
-                "call": to_hex(execution.billing.call_id),
-                "charge": str(charged),
-                "steps": self._step_rows(),
-            },
-        )
+        refused = failure(self.execution, step, reason, signed)
+        refused.facts["call"] = to_hex(self.execution.billing.call_id)
         if not signed:
             raise refused
-        partial = {name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok}
-        with suppress(Rejected):  # it is charged: then the reason is told without what JSON cannot have
-            refused.facts["partial"] = orjson.Fragment(written(partial))
         refused.headers += [*receipt_headers(*signed), *self.request.extra_headers]
         return self.request.client.refusal(refused), signed
 
@@ -303,12 +304,11 @@ class _Completion:
         execution, gateway = self.execution, self.gateway
         if execution.is_guaranteed():
             return await self.holds.charge(gateway, execution.guaranteed_subcalls(), [])
-        rest = workflows.without(self.plan.tariff.terms, Role.weaver)
-        if rest is None or not execution.served:
+        root = execution.failed_root()
+        if root is None:
             return await self.holds.charge(gateway, execution.guaranteed, execution.served)
-        terms = compile_terms(rest)
-        await gateway.db(lambda session: receipt_log.store_terms(session, [terms.body]))
-        return await self._charge(execution.root(terms, EndReason.upstream_cut, execution.billing.digest_of(b""), 0))
+        await gateway.db(lambda session: receipt_log.store_terms(session, [root.tariff.body]))
+        return await self._charge(root)
 
     def _completion(self, output: Json) -> dict[str, Any]:
         """The answer as a chat completion, with the output as it is and how each step ended."""
@@ -325,30 +325,22 @@ class _Completion:
                 "completion_tokens": units.output_token,
                 "total_tokens": units.input_token + units.output_token,
             },
-            "tollway": {"output": output, "steps": self._step_rows()},
+            "tollway": {"output": output, "steps": self.execution.trace()},
         }
 
-    def _step_rows(self) -> list[dict[str, Any]]:
-        """The trace: a row for each step that ended, in that order, as `docs/capsules.md` describes it. Of a workflow
-        that failed within a step the calls that served are this step's, and paid together.
-        """
-        execution = self.execution
-        served: dict[str, list[ServedCall]] = {}
-        for one in execution.served:
-            served.setdefault(one.step, []).append(one)
-        rows = []
-        for name, outcome in execution.outcomes.items():
-            row: dict[str, Any] = {"step": name, "status": outcome.status.value}
-            row |= {"began_ms": execution.began_ms.get(name, 0), "ms": execution.took_ms.get(name, 0)}
-            calls = served.get(name, [])
-            if calls:
-                row["price"] = str(sum(one.price for one in calls))
-            if len(calls) == 1:
-                row |= {"call": to_hex(calls[0].billing.call_id), "model": calls[0].billing.model}
-            if name in execution.reasons:
-                row["reason"] = execution.reasons[name]
-            rows.append(row)
-        return rows
+
+def failure(execution: Execution, step: str, reason: str, signed: Sequence[Signed]) -> Refusal:
+    """The refusal of a workflow that failed at a step: why, what the steps that served cost, and what they answered."""
+    entry, charged = execution.plan.entry, sum(one.receipt.charge for one in signed)
+    cost = f"the steps that served cost {charged} atoms" if charged else "nothing was charged"
+    if charged and entry.capsule.policy is Policy.all_or_nothing:
+        cost += ": the weaver's bond pays no more for failed calls than its weaver was paid, by you and by all"
+    facts: dict[str, Any] = {"step": step, "reason": reason, "charge": str(charged), "steps": execution.trace()}
+    if signed:
+        partial = {name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok}
+        with suppress(Rejected):  # it is charged: then the reason is told without what JSON cannot have
+            facts["partial"] = orjson.Fragment(written(partial))
+    return Refusal(502, "workflow_failed", f"{entry.name} failed at step {step}: {reason}; {cost}", facts=facts)
 
 
 def _events(completion: Mapping[str, Any], usage: Mapping[str, Any] | None) -> bytes:

@@ -19,6 +19,7 @@ from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, Mod
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.ask import written
+from gateway.payment.auth import Caller
 from gateway.payment.billing import most_units
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
@@ -50,6 +51,8 @@ class Scope:
     gateway: Gateway
     catalog: Catalog
     preferences: RoutePreferences
+    caller: Caller | None = None
+    """Who tries a workflow: its steps are calls of this caller's own, of what its key may call. None: sub-calls."""
 
     def of_step(self, entry: CapsuleEntry, step: Step) -> Scope:
         """The scope of a step: the same, unless it runs outside of the realm that its capsule names."""
@@ -198,10 +201,10 @@ def _is_served(around: Scope, entry: CapsuleEntry, step: Step) -> bool:
         inner = scope.catalog.by_id.get(step.capsule)
         return isinstance(inner, CapsuleEntry) and inner.inner is not None and _failing(scope, inner) is None
     try:
-        models = _models(scope.catalog, entry, step)
+        models = _models(scope, entry, step)
     except Refusal:
         return False
-    return any(eligibility.alive(_candidates(model, step, scope.preferences)) for model in models)
+    return any(eligibility.alive(_candidates(scope, model, step)) for model in models)
 
 
 def check_served(
@@ -255,7 +258,8 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
         inner = catalog.by_id.get(step.capsule)
         if not isinstance(inner, CapsuleEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.capsule)}, which is not published")
-        below = _plan(scope, inner, inner.inner, None, size)
+        tariff = inner.inner if scope.caller is None else inner.tariff
+        below = _plan(replace(scope, caller=None), inner, tariff, None, size)
         if step.max_price is not None and below.price > step.max_price:
             raise Refusal(
                 503,
@@ -263,8 +267,8 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
                 f"step {step.id} may cost {below.price} atoms, its author allows {step.max_price}",
             )
         return PlannedStep(step, below.price, below.most, plan=below, realm=catalog.realm)
-    models = _models(catalog, entry, step)
-    candidates = tuple(one for model in models for one in _candidates(model, step, scope.preferences))
+    models = _models(scope, entry, step)
+    candidates = tuple(one for model in models for one in _candidates(scope, model, step))
     if not candidates:
         why = next((model.why for model in models if model.why), "none fits its tier, nearness and URL")
         raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
@@ -277,8 +281,9 @@ def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> Plan
     return PlannedStep(step, price, most, models, candidates, realm=catalog.realm)
 
 
-def _models(catalog: Catalog, entry: CapsuleEntry, step: Step) -> tuple[ModelEntry, ...]:
+def _models(scope: Scope, entry: CapsuleEntry, step: Step) -> tuple[ModelEntry, ...]:
     """The models that may serve a step: the pinned one, or every one that has the capability asked for."""
+    catalog = scope.catalog
     if step.model is not None:
         pinned = catalog.by_id.get(step.model)
         if not isinstance(pinned, ModelEntry):
@@ -287,8 +292,10 @@ def _models(catalog: Catalog, entry: CapsuleEntry, step: Step) -> tuple[ModelEnt
             spoken = protocols.listed(pinned.protocols)
             raise Refusal(503, "no_provider", f"step {step.id} speaks {speaks(step)}, and {pinned.name} {spoken}")
         return (pinned,)
-    found = catalog.able.get((entry.id, step.id))
-    if found is None:
+    caller, found = scope.caller, catalog.able.get((entry.id, step.id))
+    if caller is not None:  # nothing of a trial is remembered: its author chooses its id, and the key what is found
+        found = tuple(one for one in _able(catalog, step) if caller.may_call(one.name, cid(one.id)))
+    elif found is None:
         found = catalog.able[entry.id, step.id] = _able(catalog, step)
     if not found:
         raise Refusal(503, "no_provider", f"step {step.id}: nothing here can do {json.dumps(step.capability)}")
@@ -306,10 +313,15 @@ def _able(catalog: Catalog, step: Step) -> tuple[ModelEntry, ...]:
     return found or tuple(entry for entry in able if embeds(step, entry))
 
 
-def _candidates(entry: ModelEntry, step: Step, preferences: RoutePreferences) -> list[Candidate]:
-    """A model's providers that fit what the route asks (the step's own tiers come first), at the step's URL, if any."""
+def _candidates(scope: Scope, entry: ModelEntry, step: Step) -> list[Candidate]:
+    """A model's providers that fit what the route asks (the step's own tiers come first), at the step's URL, if any.
+    Those of a trial's step sell a call of its own, not a sub-call.
+    """
+    preferences, candidates = scope.preferences, entry.candidates
+    if scope.caller is not None:
+        candidates = tuple(replace(one, inner=one.tariff) for one in candidates)
     tiers = frozenset((step.capability or {}).get("tiers", ())) or preferences.tiers
-    fitting = [one for one in entry.candidates if eligibility.fits(one, replace(preferences, tiers=tiers))]
+    fitting = [one for one in candidates if eligibility.fits(one, replace(preferences, tiers=tiers))]
     if step.url is None:
         return fitting
     pinned = target.parse(step.url)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from msgspec import structs
 
@@ -26,9 +27,10 @@ from gateway.metering.usage import capped, estimate
 from gateway.payment.billing import Billing, Served
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, serving
+from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy, needs
 from ledger.core.pricing import workflows
-from ledger.core.pricing.price import Tariff
+from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
@@ -180,6 +182,36 @@ class Execution:
         served = Served(self.units(response_bytes), end, ended, self.request_body, response)
         return ServedCall("", self.billing, tariff, served, tuple(self.served))
 
+    def failed_root(self) -> ServedCall | None:
+        """The root call of a failed workflow whose consumer pays what served: without any weaver's line. None when
+        nothing served, or no other line is left.
+        """
+        rest = workflows.without(self.plan.tariff.terms, Role.weaver)
+        if rest is None or not self.served:
+            return None
+        return self.root(compile_terms(rest), EndReason.upstream_cut, self.billing.digest_of(b""), 0)
+
+    def trace(self) -> list[dict[str, Any]]:
+        """A row for each step that ended, in that order, as `docs/capsules.md` describes it. Of a workflow that failed
+        within a step the calls that served are this step's, and paid together.
+        """
+        served: dict[str, list[ServedCall]] = {}
+        for one in self.served:
+            served.setdefault(one.step, []).append(one)
+        rows = []
+        for name, outcome in self.outcomes.items():
+            row: dict[str, Any] = {"step": name, "status": outcome.status.value}
+            row |= {"began_ms": self.began_ms.get(name, 0), "ms": self.took_ms.get(name, 0)}
+            calls = served.get(name, [])
+            if calls:
+                row["price"] = str(sum(one.price for one in calls))
+            if len(calls) == 1:
+                row |= {"call": to_hex(calls[0].billing.call_id), "model": calls[0].billing.model}
+            if name in self.reasons:
+                row["reason"] = self.reasons[name]
+            rows.append(row)
+        return rows
+
     def is_guaranteed(self) -> bool:
         """Whether the bond of its weaver pays what this workflow, which failed, has served. It is asked once."""
         if self.plan.entry.capsule.policy is not Policy.all_or_nothing:
@@ -254,7 +286,7 @@ class Execution:
         output = steps.output(call.ask.path, answer.body)
         subject = answer.candidate.subject
         model = next((entry.name for entry in planned.models if entry.id == subject), to_hex(subject))
-        billing = structs.replace(call.billing, model=model)
+        billing = self._of_model(call.billing, model)
         self.served.append(ServedCall(planned.step.id, billing, answer.candidate.inner, answer.served))
         return output
 
@@ -285,7 +317,7 @@ class Execution:
         except asyncio.CancelledError:
             self._take_over(planned, inner)
             raise
-        if inner.is_guaranteed():
+        if self._is_guaranteed(inner):
             self.guaranteed += inner.guaranteed_subcalls()
         else:
             self._take_over(planned, inner)
@@ -301,6 +333,14 @@ class Execution:
     def _late_at(self, planned: PlannedStep) -> float:
         """When a step that begins now is too late."""
         return min(self.late_at, asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000)
+
+    def _is_guaranteed(self, inner: Execution) -> bool:
+        """Whether a bond pays what a workflow inside this one, which failed, has served. It is asked once."""
+        return inner.is_guaranteed()
+
+    def _of_model(self, billing: Billing, model: str) -> Billing:
+        """The billing of a sub-call, by the model that served it."""
+        return structs.replace(billing, model=model)
 
     def _take_over(self, planned: PlannedStep, inner: Execution) -> None:
         """What a workflow inside this one served is this one's to pay."""

@@ -33,7 +33,10 @@ FAILURES = {
     Policy.partial_ok: "partial-ok: the consumer pays the steps that served, and the weaver gets nothing",
 }
 
-app = Group("Publish workflows of several models as one, and earn on each run.")
+app = Group(
+    "Publish workflows of several models as one, and earn on each run. `new` writes a file, `check` reads it, `try` "
+    "runs it before anybody sees it, `publish` sells it, `run` buys it."
+)
 
 add_staking(app, "it pays the finished sub-calls of a failed all-or-nothing run")
 add_payee(app, Role.weaver)
@@ -83,6 +86,37 @@ def check(path: File, use: Use = None) -> None:
     left = [name for name in bundles.placeholders(document) if f"model:{name}" not in parse_uses(use or [])]
     output.show({"file": str(path), "capsule": document["name"], "steps": len(document["steps"]), "mistakes": 0})
     uses = "".join(f" --use {name}=@org/name" for name in left)
+    output.note(f'next: tollway weaver try {shlex.quote(str(path))}{uses} "Hello"; then weaver publish')
+
+
+@app.command("try")
+def try_workflow(
+    path: File,
+    text: Annotated[str, Argument(help="The user message.")],
+    use: Use = None,
+    max_price: Annotated[str | None, Option(help="The most that all steps may cost: 0.01 or 1500atoms.")] = None,
+    max_tokens: Annotated[int, Option(help="`$.max_tokens` of the request.", min=1, max=10_000_000)] = 256,
+    realm: Annotated[str, Option("--realm", help="In this realm: 0xOWNER/NAME, or a token of it.")] = "",
+) -> None:
+    """Run a capsule.json before it is published, and pay for its steps: each is a call of yours, and nobody weaves.
+
+    Example: tollway weaver try capsule.json "Hello" --max-price 0.01
+    """
+    bundle = bundles.read(path, bundles.Names("", str, parse_uses(use or [])))
+    if bundle.modules:
+        output.confirm("publish its glue, by the hash of its code and without a name, so that the gateway can run it?")
+    for module in bundle.modules:
+        here().account_gateway.send("/v1/documents", module, "application/wasm")
+    spoken = calls.Spoken("", text, max_tokens=max_tokens, max_price=max_price, realm=realm)
+    answer = calls.try_workflow(here(), bundle.document, spoken)
+    steps = answer["steps"]
+    if output.mode.json:
+        output.show(answer)
+        return
+    output.show({name: answer[name] for name in ("answer", "charge")})
+    shown = ("step", "status", "model", "ms", "price", "reason")
+    output.show_table([{name: row.get(name) or "" for name in shown} for row in steps])
+    uses = "".join(f" --use {shlex.quote(one)}" for one in use or [])
     output.note(f"next: tollway weaver publish {shlex.quote(str(path))}{uses}")
 
 

@@ -56,6 +56,7 @@ BROKEN = {
     "/v1/responses",
     "/v1/settlement/batches",
     "/v1/statements/{address}",
+    "/v1/try",
     "/v1/webhooks",
     "/v1/webhooks/{hook_id}",
     "/v1/webhooks/{hook_id}/messages",

@@ -51,6 +51,7 @@ from roles.cli import main
 from roles.client import credentials
 from roles.wallet import keystore, signing
 from tests.conftest import a_database, settings_for
+from tests.gateway import trials
 from tests.gateway.nodes import Node, answering, dying
 from tests.gateway.test_private_grid import work
 from tests.gateway.test_who_pays import eventually
@@ -70,6 +71,10 @@ from tests.gateway.world import (
 PRICE = 115
 CALL = "/v1/chat/completions"
 BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
+TRIAL = {
+    "capsule": trials.a_draft(trials.named("a", "@acme/chat", {"messages": "$.messages"}), output={"content": "a"}),
+    "input": {"messages": BODY["messages"]},
+}
 MODEL_LIMITS = {"models": ["@acme/chat"]}
 _numbers = count()
 
@@ -97,6 +102,7 @@ publish glue                   401       400      401      403     403    403   
 publish its offer              400       400      400      400     400    400      400      201
 withdraw its offer             400       400      400      400     400    400      400      201
 call a model                   401       402      401      200     200    200      200      401
+try a workflow                 401       402      401      200     200    200      200      401
 """
 """The key: made by `above`, which has `delegate`. `consumer` is a managing key of another account; `gateway` the lane's
 gateway, which signs as the account; `account` a fresh signature. Glue that may be published is refused as no glue. An
@@ -313,6 +319,7 @@ READS: dict[str, Callable[[Family, httpx.Client], str | httpx.Response]] = {
     "see the key in the list": lambda f, c: has(f.keys["itself"]["id"], c.get("/v1/keys")),
     "publish glue": lambda f, c: c.post("/v1/documents", content=b"no", headers={"content-type": "application/wasm"}),
     "call a model": lambda f, c: c.post(CALL, json=BODY),
+    "try a workflow": lambda f, c: c.post(trials.PATH, json=TRIAL),
     "make a key of the account": lambda f, c: make_below(f, c, below=False),
     "make a key below its own": lambda f, c: make_below(f, c, below=True),
 }

@@ -208,12 +208,18 @@ def test_a_reader_runs_a_capsule_and_sees_what_ran_at_the_same_time(
     assert [check[0] for check in found["checks"]] == ["✓", "✓"]
 
 
-def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake(
-    on_chain: Settled, settled: Person, browser: Browser, tmp_path: Path
+def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake_and_runs_unpublished(
+    on_chain: Settled, settled: Person, browser: Browser, key: str, tmp_path: Path
 ) -> None:
     models = ["@delta/dialog"] * 3
     found = browser.visits(
-        "composer", on_chain.gateway, capsule="@me/flow", models=models, pattern="Side by side, then a judge"
+        "composer",
+        on_chain.gateway,
+        key=key,
+        capsule="@me/flow",
+        models=models,
+        pattern="Side by side, then a judge",
+        text="My lamp arrived broken!",
     )
     assert found["steps"] == ["a", "b", "judge"]
     assert [row[0] for row in found["rows"]] == ["a", "b", "judge", "weaver", "gateway", "protocol"]
@@ -224,6 +230,23 @@ def test_what_a_weaver_composes_and_downloads_is_checked_without_a_mistake(
         "steps": 3,
         "mistakes": 0,
     }
+    assert found["together"].startswith("a and b ran at the same time.")
+    assert {(row[0], row[1], row[2]) for row in found["trace"]} == {
+        (name, "served", "@delta/dialog") for name in ("a", "b", "judge")
+    }
+    assert found["boxes"] == [[name, True] for name in ("a", "b", "judge")]
+    called = [f"{name}, @delta/dialog" for name in ("a", "b", "judge")]
+    assert {row[0] for row in found["lines"]} == set(called)
+    assert "weaver" not in {row[1] for row in found["lines"]}, "nobody wove what is not published"
+    assert [(check[0], check[2:].partition(": ")[0]) for check in found["checks"]] == [
+        ("✓", one) for one in called for _ in range(2)
+    ]
+    assert [text.partition(": ")[0] for text in found["receipts"]] == called
+    assert found["answer"]
+    tried = settled.asks(
+        "weaver", "try", str(tmp_path / "capsule.json"), "My lamp arrived broken!", "--wallet", "alice"
+    )
+    assert {row["step"]: row["status"] for row in tried["steps"]} == dict.fromkeys(("a", "b", "judge"), "ok")
 
 
 def test_the_overview_changes_by_itself_as_a_call_is_settled_and_leaves_the_reader_alone(

@@ -958,6 +958,31 @@ class Image(Answer):
     revised_prompt: str | None = None
 
 
+class Step(Answer):
+    """The end of a step in a workflow's trace: times are ms since the workflow began. What was served has a `price`,
+    and by one call its `call` and `model`.
+    """
+
+    step: str
+    status: Literal["ok", "error", "skipped"]
+    began_ms: int
+    ms: int
+    price: Amount | None = None
+    call: Hex32 | None = None
+    model: str | None = None
+    reason: str | None = None
+
+
+class Tried(Answer):
+    """What a workflow that is not published answered: its output as it is and as a text, and what its steps cost."""
+
+    capsule: str
+    output: Any
+    text: str
+    charge: Amount
+    steps: list[Step]
+
+
 class Images(Answer):
     """As many images as were asked for, or fewer."""
 

@@ -141,46 +141,56 @@ const COLUMNS = [
   ["Gets", (row) => element("span", { title: `${row[3]} atoms` }, amount(row[3])), "number"],
 ];
 
-/** Tell how a call ended, and show what it cost: the sum of all payments, which no rebate is in. */
-export async function showPaid(id, how, what) {
-  const shown = id ? await receiptOf(id) : null;
-  if (shown === null) return tell(`${how} No receipt has come, so nothing was charged.`);
-  const paid = await showCost(shown, what);
+/**
+ * Tell how calls ended, each its receipt's id and what it called, and show what they cost: the sum of all payments,
+ * which no rebate is in.
+ */
+export async function showPaid(calls, how) {
+  const found = await Promise.all(calls.filter(([id]) => id).map(async ([id, what]) => ({ shown: await receiptOf(id), what })));
+  const charged = found.filter(({ shown }) => shown !== null);
+  if (!charged.length) return tell(`${how} No receipt has come, so nothing was charged.`);
+  const paid = await showCost(charged);
   tell(`${how} It cost ${amount(paid)}.`);
 }
 
 /**
- * Show what a call cost: who is paid what, recomputed here from the receipt's own terms; whether its signature holds; and
+ * Show what calls cost: who is paid what, recomputed here from each receipt's own terms; whether its signature holds; and
  * where its page is, once everybody can see it. Returns the atoms in all.
  */
-async function showCost(shown, what) {
+async function showCost(charged) {
   const verifier = await import("./receipt-verifier.js");
-  const rows = await payments(verifier, shown, what);
+  const rows = [];
+  for (const { shown, what } of charged) rows.push(...await payments(verifier, shown, what));
   table(one("lines"), COLUMNS, rows, "Nobody is paid: it was free of charge.");
   const paid = rows.reduce((sum, row) => sum + row[3], 0n);
   one("sum").textContent = `${amount(paid)} in all, of which every atom goes to somebody above.`;
   const checks = [];
-  for await (const check of verifier.verification.verify({ shown })) {
-    if (check.ok !== null) checks.push(element("li", {}, `${check.ok ? "✓" : "✗"} ${check.says}`));
+  const named = (what) => (charged.length > 1 ? `${what}: ` : "");
+  for (const { shown, what } of charged) {
+    for await (const check of verifier.verification.verify({ shown })) {
+      if (check.ok !== null) checks.push(element("li", {}, `${check.ok ? "✓" : "✗"} ${named(what)}${check.says}`));
+    }
   }
   one("checks").replaceChildren(...checks);
   one("cost").hidden = false;
-  followReceipt(shown);
+  followed += 1;
+  const places = charged.map(({ what }) => element("p", {}, named(what)));
+  one("receipts").replaceChildren(...places);
+  charged.forEach(({ shown, what }, at) => followReceipt(shown, places[at], named(what)));
   return paid;
 }
 
 let followed = 0;
 
 /** Say where a receipt's page is. Until its batch is public nobody but its payer sees it, so it is no link yet. */
-async function followReceipt(shown) {
-  const turn = (followed += 1);
-  const place = one("receipt");
+async function followReceipt(shown, place, named) {
+  const turn = followed;
   for (let tries = 0; turn === followed; tries += 1) {
     if (shown.batch !== null && shown.batch.public) {
       const link = element("a", { href: `/explorer/receipts/${encodeURIComponent(shown.id)}` }, "Its receipt");
-      return place.replaceChildren(link, `, in batch ${shown.batch.number}: verify it there in your browser.`);
+      return place.replaceChildren(named, link, `, in batch ${shown.batch.number}: verify it there in your browser.`);
     }
-    if (!tries) place.replaceChildren("Its receipt is number ", element("span", { className: "mono" }, shown.id), ". It has a page, with its place in a batch to verify, as soon as that batch is on its way to the chain; then this line leads there.");
+    if (!tries) place.replaceChildren(named, "Its receipt is number ", element("span", { className: "mono" }, shown.id), ". It has a page, with its place in a batch to verify, as soon as that batch is on its way to the chain; then this line leads there.");
     if (tries === PUBLIC_TRIES) return;
     await sleep(PUBLIC_EVERY_MS);
     if (turn !== followed || document.hidden) continue;

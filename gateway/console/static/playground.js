@@ -101,7 +101,7 @@ async function paid(id, how) {
   stopping = null;
   busy(false);
   if (!id) return tell(`${how} It had not begun, so nothing is charged.`);
-  await showPaid(id, how, model);
+  await showPaid([[id, model]], how);
 }
 
 begin(async () => {});

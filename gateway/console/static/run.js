@@ -1,5 +1,6 @@
-// A capsule's run, played back from its trace over the drawn steps: what ran in parallel, what was skipped, what each
-// step cost. Who wants no motion sees the end of it at once.
+// A workflow's run, played back from its trace over the drawn steps: what ran in parallel, what was skipped, what each
+// step cost. Who wants no motion sees the end of it at once. A capsule is called as a model, and has one receipt; a
+// workflow that is not published goes along with the request, and each of its steps has a receipt.
 import { Refused, amount, begin, element, one, table, tell, tiles } from "./account.js";
 import { busy, growing, limitOf, mostOf, onSend, post, showPaid, showProblem } from "./calling.js";
 import { shape } from "./plots.js";
@@ -10,7 +11,8 @@ const NOTES = 210;
 const [SHORTEST_MS, LONGEST_MS] = [1_500, 6_000];
 const STATES = ["runs", "ok", "error", "skipped"];
 
-const { path, model } = one("ask").dataset;
+const { kind, path, model } = one("ask").dataset;
+const isTrial = kind === "try";
 let stopping = null;
 let playing = 0;
 
@@ -48,7 +50,7 @@ function draw(bars, at) {
     const part = isOver ? 1 : Math.max(0, (at - row.began_ms) / Math.max(row.ms, 1));
     bar.setAttribute("width", wide * part);
     note.textContent = isOver ? [WORDS[row.status], row.status === "skipped" ? "" : ms(row.ms), cost(row)].filter(Boolean).join(" · ") : "";
-    const box = document.querySelector(`#run [data-key="${CSS.escape(row.step)}"] .graph-box`);
+    const box = document.querySelector(`[data-key="${CSS.escape(row.step)}"] .graph-box`);
     const state = isOver ? row.status : at >= row.began_ms && row.status !== "skipped" ? "runs" : "";
     box?.classList.remove(...STATES.filter((one) => one !== state));
     if (state) box?.classList.add(state);
@@ -92,6 +94,16 @@ function showTrace(trace) {
   play(rows, whole);
 }
 
+/** The request: the workflow's file is sent as the page shows it. */
+function asked(limit) {
+  const input = { messages: [{ role: "user", content: one("text").value }], max_tokens: limit };
+  return isTrial ? { capsule: JSON.parse(one("file").textContent), input } : { model, ...input };
+}
+
+/** The calls that were charged, and what each called: the steps', or the workflow's. */
+const charged = (trace, id) =>
+  isTrial ? sound(trace).filter((row) => row.call).map((row) => [row.call, `${row.step}, ${row.model}`]) : [[id, model]];
+
 async function run() {
   if (stopping) return;
   const [limit, most] = [limitOf(one("most-tokens")), mostOf(one("most"))];
@@ -103,14 +115,14 @@ async function run() {
   tell("It runs…");
   const began = performance.now();
   try {
-    const asked = { model, messages: [{ role: "user", content: one("text").value }], max_tokens: limit };
-    const answer = await post(path, asked, { signal: stopping.signal, most });
+    const answer = await post(path, asked(limit), { signal: stopping.signal, most });
     const found = await answer.json();
+    const trace = isTrial ? found.steps : found.tollway?.steps;
     one("result").hidden = false;
-    growing(one("answer"))(String(found.choices?.[0]?.message?.content ?? ""));
+    growing(one("answer"))(String((isTrial ? found.text : found.choices?.[0]?.message?.content) ?? ""));
     measured(found.usage, performance.now() - began);
-    showTrace(found.tollway?.steps);
-    await showPaid(answer.headers.get("tollway-receipt"), "Done.", model);
+    showTrace(trace);
+    await showPaid(charged(trace, answer.headers.get("tollway-receipt")), "Done.");
   } catch (error) {
     if (error.name === "AbortError") return tell("Stopped. Steps that had served are charged: your activity shows them.");
     if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error;
@@ -121,7 +133,7 @@ async function run() {
     growing(one("answer"))("");
     measured(null, performance.now() - began);
     showTrace(error.facts.steps);
-    if ((error.facts.charge ?? "0") !== "0") await showPaid(error.facts.call, "It failed.", model);
+    if ((error.facts.charge ?? "0") !== "0") await showPaid(charged(error.facts.steps, error.facts.call), "It failed.");
   } finally {
     stopping = null;
     busy(false);

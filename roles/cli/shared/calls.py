@@ -13,11 +13,14 @@ from ledger.core.catalog.protocols import MEDIA, Protocol
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, output
 from roles.cli.shared import cells, inputs
-from roles.client.gateway import Json, body_of, refusal, segment, unreachable
+from roles.client.gateway import GatewayClient, Json, body_of, refusal, segment, unreachable
 from roles.wallet.context import Context
 
 if TYPE_CHECKING:
     import httpx
+
+
+TRIAL_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,18 @@ def _request(context: Context, asked: Spoken) -> tuple[str, dict[str, Any]]:
     if Protocol.completions in speaks and Protocol.chat not in speaks:
         return "/v1/completions", {**body, "prompt": asked.text}
     return "/v1/chat/completions", {**body, "messages": [{"role": "user", "content": asked.text}]}
+
+
+def try_workflow(context: Context, document: Json, asked: Spoken) -> dict[str, Any]:
+    """Run a workflow that is not published: its answer, cost and trace. Each step is a call of the key's."""
+    body = {
+        "capsule": document,
+        "input": {"messages": [{"role": "user", "content": asked.text}], "max_tokens": asked.max_tokens},
+    }
+    most = {"Tollway-Max-Price": str(amounts.parse_some(asked.max_price))} if asked.max_price else {}
+    gateway = GatewayClient(context.url, context.api_key, TRIAL_SECONDS, realm=context.realm(asked.realm))
+    answer, _ = gateway.call("/v1/try", body, most)
+    return {"answer": answer["text"], **{name: answer[name] for name in ("output", "charge", "steps")}}
 
 
 def _near(said: str | None) -> dict[str, str]:

@@ -47,7 +47,7 @@ export default async function visit(visitor, { model, good, poor, foreign }) {
     rows.map((row) => [...row.cells].map((cell) => cell.querySelector('[title]')?.title ?? cell.textContent)));
   found.checks = await page.locator('#checks li').allTextContents();
   found.measured = await page.locator('#measured').innerText();
-  found.receipt = (await page.locator('#receipt').textContent()).match(/0x[0-9a-f]{40}-\d+/)?.[0] ?? null;
+  found.receipt = (await page.locator('#receipts').textContent()).match(/0x[0-9a-f]{40}-\d+/)?.[0] ?? null;
   found.busy = await page.locator('#answer').getAttribute('aria-busy');
   found.cookies = (await visitor.context.cookies()).length;
   await visitor.inspect();
