@@ -198,6 +198,14 @@ def admit(totals: Totals, shown: Atoms, most: Atoms) -> Answer:
     return Answer.admitted
 
 
+def is_deposit_due(totals: Totals, answer: Answer, shown: Atoms, offered: Atoms) -> bool:
+    """Whether to take a deposit that came with a call: when the call needs it, or its payer reckons with it; and only
+    if more comes than is there. Relaying one is the operator's gas, so nobody has many small ones relayed.
+    """
+    is_needed = answer is Answer.deposit or shown > totals.balance
+    return is_needed and offered > totals.balance - totals.promised
+
+
 def is_claim_due(totals: Totals, status: Status, least: Atoms, idle_ms: int, since_claim_ms: int) -> bool:
     """Whether to claim: at once when the payer leaves, seldom while calls are made, and the rest when none comes. Never
     less than `least`, which is what a claim costs.

@@ -24,6 +24,7 @@ from ledger.core.accounts.channels import (
     Status,
     Totals,
     admit,
+    is_deposit_due,
 )
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, to_hex
 from ledger.store.access.tables import ChannelCallRow, ChannelRow
@@ -120,7 +121,7 @@ def enter(session: Session, lane: Lane, shown: Shown, call: Call, now: int) -> E
     change(session, remove(ChannelCallRow).filter_by(lane=lane, call=call.id).where(_is_open()))  # an earlier attempt
     known = _read(session, lane, shown.id)
     answer = admit(known.totals, shown.voucher, call.most)
-    if is_new and (answer is Answer.deposit or shown.voucher > known.totals.balance):
+    if is_new and is_deposit_due(known.totals, answer, shown.voucher, shown.deposit.amount):
         return Entered(None, _ask(session, known, shown, now))
     return _let_in(session, known, shown, call, now) if answer is Answer.admitted else Entered(answer, known)
 

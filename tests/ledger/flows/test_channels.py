@@ -256,7 +256,7 @@ def test_a_deposit_that_cannot_be_taken_costs_no_transaction(
 
 def test_what_cannot_be_taken_does_not_close_a_channel_that_holds_something(engine: Engine, escrow: Escrow) -> None:
     one = opened(engine, escrow)
-    more = shown(a_channel(), voucher=2 * DEPOSIT, number=2)
+    more = shown(a_channel(), voucher=2 * DEPOSIT, deposit=DEPOSIT + 1, number=2)
     assert enter(engine, more).answer is None
     escrow.balances[PAYER] = 0
     sweeps(engine, escrow)

@@ -27,6 +27,7 @@ from ledger.core.accounts.channels import (
     admit,
     holder,
     is_claim_due,
+    is_deposit_due,
     voucher_digest,
     wrong,
 )
@@ -69,6 +70,24 @@ def test_a_call_is_let_in_as_far_as_the_highest_voucher_and_the_deposit_cover_it
     totals: Totals, shown: int, answer: Answer
 ) -> None:
     assert admit(totals, shown, 100) is answer
+
+
+@pytest.mark.parametrize(
+    ("totals", "shown", "offered", "is_due"),
+    [
+        (replace(TOTALS, charged=950), 1_050, 500, True),
+        (replace(TOTALS, charged=950), 1_050, 50, False),  # less than is there
+        (replace(TOTALS, charged=950), 1_050, 51, True),
+        (replace(TOTALS, charged=100), 200, 500, False),  # not needed
+        (replace(TOTALS, charged=100), 1_001, 900, False),
+        (replace(TOTALS, charged=100), 1_001, 901, True),  # its payer reckons with it
+        (replace(TOTALS, charged=100, held=800), 1_000, 101, True),
+    ],
+)
+def test_a_deposit_is_taken_when_it_is_needed_and_more_than_what_is_there(
+    totals: Totals, shown: int, offered: int, *, is_due: bool
+) -> None:
+    assert is_deposit_due(totals, admit(totals, shown, 101), shown, offered) is is_due
 
 
 @pytest.mark.parametrize(
