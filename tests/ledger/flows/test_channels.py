@@ -136,10 +136,34 @@ def test_a_receipt_counts_also_where_its_gateway_ended(engine: Engine, escrow: E
     one = opened(engine, escrow)
     assert enter(engine, one, 1).answer is Answer.admitted
     charge(engine, 1)
-    charge(engine, 2, consumer=PAYER)
     assert enter(engine, one, 3).answer is Answer.voucher, "it is counted before the next call"
     sweeps(engine, escrow)
     assert known(engine, one).totals.charged == MOST
+
+
+def test_a_receipt_that_somebody_else_paid_for_is_none_of_the_channels(engine: Engine, escrow: Escrow) -> None:
+    one = opened(engine, escrow)
+    assert enter(engine, one, 1).answer is Answer.admitted
+    charge(engine, 1, consumer=PAYER)
+    sweeps(engine, escrow)
+    assert known(engine, one).totals.charged == 0
+
+
+def test_one_claim_of_a_channel_is_on_its_way_at_a_time(engine: Engine, escrow: Escrow) -> None:
+    one, late = opened(engine, escrow), 2 * IDLE_MS
+    for number in (1, 2):
+        enter(engine, replace(one, voucher=number * MOST), number)
+    charge(engine, 1)
+    made = []
+    for number in (1, 2):
+        with unit_of_work(engine) as session:
+            channels.note_charged(session, b.LANE)
+            made.append(channels.claim(session, b.LANE, SENDER, late * number))
+        if number == 1:
+            charge(engine, 2)
+    assert (made, known(engine, one).claiming) == ([1, 0], MOST)
+    sweeps(engine, escrow, late * 3, times=3)
+    assert escrow.paid[WALLET] == 2 * MOST
 
 
 def test_never_more_than_the_highest_voucher_is_claimed(engine: Engine, escrow: Escrow) -> None:
