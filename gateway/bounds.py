@@ -103,6 +103,9 @@ PAYMENTS: Final = 64
 """x402 payments that wait for the chain, and beside them as many permits of `upto`. Worthless ones held every slot of
 the calls.
 """
+CHANNEL_CALLS_A_PAYER: Final = 96
+CHANNEL_CALLS: Final = 384
+"""Calls that wait for a channel of `batch-settlement`: 64 at once of one deposit, and some to spare."""
 FAILURES_A_MINUTE: Final = 60
 """Wrong keys, vouchers and payments of an address: each costs a look-up or a signature check."""
 WRITES_A_MINUTE: Final = 120

@@ -32,6 +32,7 @@ from gateway.payment.decisions import Decisions
 from gateway.payment.lane import NOT_READ, LaneState
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
+from gateway.payment.turns import Turns
 from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -39,6 +40,7 @@ from gateway.upstream.pool import Pool
 from gateway.webhooks.outbox import Outbox
 from gateway.workflow.guarantees import Guarantees
 from gateway.workflow.wasm import Workshop
+from ledger.core.accounts.channels import Status
 from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.atoms import AIC, Currency
 from ledger.core.values.errors import TollwayError
@@ -81,6 +83,7 @@ class Gateway:
     connections: Connections
     relays: Decisions[DepositRequest]
     permits: Decisions[StoredPermit]
+    channels: Decisions[Status]
     workshop: Workshop
     outbox: Outbox
     calendar: Calendar
@@ -90,7 +93,7 @@ class Gateway:
     parent_keys: Sequence[bytes] = field(repr=False)
     """Makes `Tollway-Parent`, by which a node's own paid call names the call that it serves."""
     advance: Advance | None = None
-    """Set where the operator offers x402's `upto`."""
+    """Set where the operator offers x402's `upto` and `batch-settlement`."""
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0
@@ -102,6 +105,9 @@ class Gateway:
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
     permitted: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """The same of x402's permits, which cost their signer nothing: they take no place of a payment."""
+    vouching: Tasks = field(default_factory=lambda: Tasks(bounds.CHANNEL_CALLS_A_PAYER, bounds.CHANNEL_CALLS))
+    """The same of calls that a channel is to pay for."""
+    turns: Turns = field(default_factory=Turns)
     tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
     writes: Rates = field(

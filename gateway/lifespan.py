@@ -56,7 +56,7 @@ from ledger.core.values.typed_data import Domain
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
-from ledger.store.access import deposits, keys
+from ledger.store.access import channels, deposits, keys
 from ledger.store.access.permits import decided
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
@@ -209,6 +209,7 @@ class Running:
             metrics=Metrics(),
             relays=Decisions(engine, lambda session, ids: deposits.ended(session, lane, ids)),
             permits=Decisions(engine, lambda session, ids: decided(session, lane, ids)),
+            channels=Decisions(engine, lambda session, ids: channels.decided(session, lane, ids)),
             advance=advance_of(settings, lane, operator) if deployment is not None else None,
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),

@@ -32,16 +32,17 @@ class Settings(BaseSettings):
     payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment")
     upto_key_file: Path | None = Field(
         default=None,
-        description="offer x402's `upto`: file with the API key, with a budget a day, whose account advances calls",
+        description="offer x402's `upto` and `batch-settlement`: file with the API key, with a budget a day, "
+        "whose account advances calls",
     )
-    upto_pay_to: str = Field(default="", description="the operator's wallet that permits of `upto` pay: 0x address")
+    upto_pay_to: str = Field(default="", description="the operator's wallet that permits and channels pay: 0x address")
     upto_facilitator: str = Field(
         default="", description="the address that the worker sends from; default: the lane's operator"
     )
     upto_least: int = Field(
         default=1_000_000,
         ge=1,
-        description="atoms that settling a permit costs: `upto` is offered from this price on",
+        description="atoms that settling a permit, or a claim, costs: `upto` is offered from this price on",
     )
     public_url: str = Field(default="", description="URL of this gateway for consumers")
     internal_url: str = Field(default="", description="URL of this process for the lane's other gateways, for tunnels")

@@ -10,8 +10,9 @@ rebuild make a lost ledger again, in an empty migrated database, from the chain 
         mirror`. Print, as JSON, what came back; exit code 1 when an audit finds something wrong. Receipts that were in
         no batch on chain are lost: read docs/runbook.md before gateways start.
 permits print, as JSON, what calls paid by x402's `upto` were charged and what of it is settled, and each debt: a charge
-        whose settlement failed; exit code 1 while there is any. With --forgive, one that the payer paid otherwise, or
-        never will, counts as settled: it is served again.
+        whose settlement failed; then each channel of `batch-settlement` with its totals, and what of it is lost; exit
+        code 1 while there is any. With --forgive, a debt that the payer paid otherwise, or never will, counts as
+        settled: it is served again.
 
 Each is one unit of work. Errors are printed without a traceback, with exit code 2.
 """
@@ -36,7 +37,7 @@ from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Address, digest, to_hex
 from ledger.flows import credits, leases
 from ledger.settings import Settings
-from ledger.store.access import permits
+from ledger.store.access import channels, permits
 from ledger.store.chain import chain_time
 from ledger.store.session import connect, unit_of_work
 from ledger.store.settlement import alarms, troubles
@@ -110,9 +111,20 @@ def show_permits(forgiven: str | None) -> int:
             permits.set_status(session, one, Status.settled, error=None)
         counts = permits.totals(session, settings.lane)
         debts = permits.in_debt(session, settings.lane)
+        opened = channels.of_lane(session, settings.lane)
     shown = {one.value: {"permits": count, "atoms": str(atoms)} for one, (count, atoms) in sorted(counts.items())}
-    print(json.dumps({"permits": shown, "debts": [_shown_debt(one) for one in debts]}, indent=1))
-    return int(bool(debts))
+    said = {"permits": shown, "debts": [_shown_debt(one) for one in debts]}
+    if opened:
+        said |= {"channels": [_shown_channel(one) for one in opened]}
+    print(json.dumps(said, indent=1))
+    return int(bool(debts) or any(one.totals.lost for one in opened))
+
+
+def _shown_channel(one: channels.StoredChannel) -> dict[str, Any]:
+    totals = one.totals
+    named = {"id": to_hex(one.id), "payer": to_hex(one.channel.payer), "status": one.status.value}
+    atoms = {"balance": totals.balance, "voucher": totals.voucher, "charged": totals.charged, "claimed": totals.claimed}
+    return named | {name: str(value) for name, value in (atoms | {"lost": totals.lost}).items()} | {"error": one.error}
 
 
 def _shown_debt(one: permits.StoredPermit) -> dict[str, Any]:

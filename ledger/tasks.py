@@ -33,12 +33,13 @@ from ledger.flows import (
     deposits,
     indexer,
     leases,
-    permits,
     postings,
     transactions,
     webhooks,
 )
+from ledger.flows.x402 import channels, permits
 from ledger.settings import Settings
+from ledger.store.access import channels as stored_channels
 from ledger.store.access import permits as stored_permits
 from ledger.store.access import webhooks as hooks
 from ledger.store.chain import chain_time, parties
@@ -119,6 +120,7 @@ def sweep() -> None:
         waiting = postings.due(session, context.settings.lane)
         closing = batches.is_due(session, context.lane, now())
         permitted = stored_permits.is_due(session, context.settings.lane)
+        has_channels = stored_channels.are_there(session, context.settings.lane)
         has_webhooks = hooks.are_there(session, context.settings.lane)
     for gateway in waiting:
         post.delay(to_hex(gateway))
@@ -126,6 +128,8 @@ def sweep() -> None:
         index.delay()
         if permitted:
             permit.delay()
+        if has_channels:
+            channel.delay()
         transmit.delay()
     else:
         publish.delay()
@@ -229,6 +233,22 @@ def permit() -> None:
         lambda session: permits.forget(session, lane, wire, now()),
     )
     _while_due("permits_checked", lambda session: permits.check(session, lane, wire, wire.sender, now()))
+
+
+@shared_task(name="ledger.channel", base=CountedTask)  # type: ignore[untyped-decorator]
+def channel() -> None:
+    """Look at channels of x402's `batch-settlement`, take their deposits, and claim what their calls were charged."""
+    context = here()
+    if context.wire is None:
+        return
+    wire, lane, deep = context.wire, context.settings.lane, context.settings.confirmations
+    _each(
+        lambda session: channels.note_charged(session, lane),
+        lambda session: channels.follow(session, lane),
+        lambda session: channels.claim(session, lane, wire.sender, now()),
+        lambda session: channels.forget(session, lane, now()),
+    )
+    _while_due("channels_looked_at", lambda session: channels.look(session, lane, wire, wire.sender, deep, now()))
 
 
 @shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]

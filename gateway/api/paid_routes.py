@@ -6,9 +6,11 @@ whole of it. The FastAPI router here only shows the same routes in the OpenAPI d
 
 import hashlib
 import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -46,19 +48,23 @@ from gateway.metering.ask import (
     TRANSCRIPTIONS,
     Ask,
 )
-from gateway.payment import authorizations, permits, ways, x402
+from gateway.payment import authorizations, channels, permits, ways, x402
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Note
+from gateway.payment.channels import OVER_MS, ChannelPayment
 from gateway.payment.permits import PermitPayment
 from gateway.workflow import completion as workflows
 from gateway.workflow import trials
 from gateway.workflow.plan import Plan, Scope
 from gateway.workflow.trials import Trial
+from ledger.core.accounts.channels import Answer
 from ledger.core.values import call_heads, forms, sound
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import NO_KEY, ZERO_DIGEST, Digest, call_id, to_hex
+from ledger.store.access.channels import Call
 from ledger.store.access.vouchers import Opened
 from ledger.store.receipts.receipts import Signed
 
@@ -79,6 +85,8 @@ NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 NAMED_IN_FORM = re.compile(rb'name="?model"?\r\n(?:[^\r\n]{1,100}\r\n)?\r\n([^\r\n]{1,128})\r\n')
 
 
+Making = Callable[[Gateway, Request, Digest | None], Awaitable[tuple[StoredResponse, tuple[Signed, ...]]]]
+"""Makes a call; a payment or a voucher that is a key pays for the request of this fingerprint."""
 WAYS = dict.fromkeys((*NAMED_PATHS, *ALIASES, INFER.format(model="{name}")), PAYING) | {
     messages.COUNT_PATH: KEY,
     trials.PATH: KEY,
@@ -148,8 +156,8 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     if payment is not None:
         with _waiting(gateway, payment):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-        caller, keyed = await _payer(gateway, payment), True
-        identity = call_id(gateway.lane, payment.payer, NO_KEY, path, idempotency_key(headers) or payment.key)
+        caller, key = await _payer(gateway, payment), idempotency_key(headers) or payment.key
+        identity, keyed = call_id(gateway.lane, payment.payer, NO_KEY, path, key or os.urandom(32)), key is not None
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
         if caller.limited:
@@ -170,7 +178,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, realm=realm, parent=parent)
     client.model = _check_key(catalog, caller, ask)  # also before an answer that was kept is given
     if not request.keyed:
-        return await _make(gateway, request)
+        return await _making(request)(gateway, request, None)
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
 
 
@@ -191,14 +199,17 @@ def _check_key(catalog: Catalog, caller: Caller, ask: Ask) -> str | None:
     return entry.name if not catalog.realm else None
 
 
-def _waiting(gateway: Gateway, payment: Payment | PermitPayment) -> AbstractContextManager[object]:
+def _waiting(gateway: Gateway, payment: Payment | PermitPayment | ChannelPayment) -> AbstractContextManager[object]:
     """A place of its payer for a payment whose body is read, or that waits for the chain."""
-    places = gateway.permitted if isinstance(payment, PermitPayment) else gateway.payments
+    advanced = gateway.permitted if isinstance(payment, PermitPayment) else gateway.vouching
+    places = gateway.payments if isinstance(payment, Payment) else advanced
     return places.place(to_hex(payment.payer))
 
 
-async def _payer(gateway: Gateway, payment: Payment | PermitPayment) -> Caller:
-    """Whose deposit pays: the payer's own, or that of the operator's account which advances what a permit settles."""
+async def _payer(gateway: Gateway, payment: Payment | PermitPayment | ChannelPayment) -> Caller:
+    """Whose deposit pays: the payer's own, or that of the operator's account which advances what a permit settles, or a
+    channel.
+    """
     return Caller(payment.payer) if isinstance(payment, Payment) else await permits.advancer(gateway)
 
 
@@ -229,13 +240,17 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
 
 
 async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
-    entry = scope.catalog.find(ask.model)
-    route = await _route(scope, entry, ask)
-    path = quote(path, safe="@/")
-    body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
-    by_permit = await permits.is_offered(scope.gateway, entry.name, ask.model, route.price)
-    asked = ways.Asked(route.price, by_permit, body, media.asked_type(ask))
-    return ways.required(scope.gateway, path, headers, asked)
+    route = await _route(scope, scope.catalog.find(ask.model), ask)
+    return ways.required(scope.gateway, quote(path, safe="@/"), headers, await _asked(scope, path, ask, route.price))
+
+
+async def _asked(scope: Scope, path: str, ask: Ask, price: Atoms) -> ways.Asked:
+    """What a request is asked for."""
+    gateway, entry = scope.gateway, scope.catalog.find(ask.model)
+    body = exports.examples(models.published(scope, entry, ready=True)).get(quote(path, safe="@/"), {})
+    by_permit = await permits.is_offered(gateway, entry.name, ask.model, price)
+    by_channel = await permits.advances(gateway, entry.name, ask.model)
+    return ways.Asked(price, by_permit, by_channel, body, media.asked_type(ask))
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
@@ -268,8 +283,7 @@ async def _make_once(
         return stored, ()
     try:
         await _lock(gateway, request, fingerprint)
-        making = _make if not isinstance(request.payment, PermitPayment) else _make_permitted
-        response, signed = await making(gateway, request, fingerprint)
+        response, signed = await _making(request)(gateway, request, fingerprint)
     finally:
         if not signed:
             try:
@@ -280,6 +294,13 @@ async def _make_once(
         gateway.call_locks.forget(identity)
         gateway.answers.finish(identity, request.account, response)
     return response, signed
+
+
+def _making(request: Request) -> Making:
+    """How a call is made, by what pays for it."""
+    if isinstance(request.payment, PermitPayment):
+        return _make_permitted
+    return _make_vouched if isinstance(request.payment, ChannelPayment) else _make
 
 
 async def _lock(gateway: Gateway, request: Request, fingerprint: bytes) -> None:
@@ -360,6 +381,40 @@ async def _make_permitted(
             await permits.release(gateway, stored)
     if not request.ask.stream:
         paid = x402.permitted(gateway, payment, signed[-1].receipt.charge)
+        response = msgspec.structs.replace(response, headers=[*response.headers, paid])
+    return response, signed
+
+
+async def _make_vouched(
+    gateway: Gateway, request: Request, _fingerprint: Digest | None = None
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Make a call that a channel pays for: it is stored with the most that it may cost before any work, and let in as
+    far as vouchers and deposit cover it. Its receipt says what is claimed.
+    """
+    payment, ask, signed = request.payment, request.ask, tuple[Signed, ...]()
+    assert isinstance(payment, ChannelPayment)
+    scope = Scope(gateway, request.catalog(gateway), request.preferences)
+    route = await _route(scope, scope.catalog.find(ask.model), ask)
+    over = now_ms() + gateway.settings.call_seconds * 1_000 + OVER_MS
+    call = Call(request.call_id, request.caller.consumer, route.price, over)
+    with _waiting(gateway, payment):
+        answer, channel = await channels.enter(gateway, payment.shown, call, request.client.presence)
+    if answer is not Answer.admitted:
+        asked = await _asked(scope, ask.path, ask, route.price)
+        raise ways.sign_again(gateway, quote(ask.path, safe="@/"), request.client.headers, asked, channel)
+    payment = replace(payment, most=route.price)
+    head = [x402.vouched(gateway, payment, None)] if ask.stream else []
+    below = request.preferences.below(route.price)
+    request = msgspec.structs.replace(request, payment=payment, preferences=below, extra_headers=head)
+    try:
+        _open(gateway, request.client)
+        response, signed = await _make(gateway, request)
+    except Refusal as refused:
+        raise permits.explained(refused) from refused
+    finally:
+        channel = await channels.leave(gateway, payment, request.call_id)
+    if signed and not ask.stream:
+        paid = x402.vouched(gateway, replace(payment, most=signed[-1].receipt.charge), channel)
         response = msgspec.structs.replace(response, headers=[*response.headers, paid])
     return response, signed
 

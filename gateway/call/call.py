@@ -31,6 +31,7 @@ from gateway.payment import billing
 from gateway.payment.auth import Caller
 from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Billing, Served, most_units
+from gateway.payment.channels import ChannelPayment
 from gateway.payment.leases import Hold
 from gateway.payment.permits import PermitPayment
 from gateway.tracing import CallSpan, Tracing
@@ -75,7 +76,7 @@ class Request(msgspec.Struct, frozen=True):
     keyed: bool
     preferences: RoutePreferences
     started: int
-    payment: Payment | PermitPayment | None = None
+    payment: Payment | PermitPayment | ChannelPayment | None = None
     extra_headers: Headers = []
     """Headers the answer carries beside its own."""
     realm: str = ""
@@ -113,7 +114,7 @@ class Request(msgspec.Struct, frozen=True):
             lock=self.call_id if self.keyed else None,
             realm=catalog.realm,
             made_for=self.parent,
-            most=self.payment.amount if isinstance(self.payment, PermitPayment) else None,
+            most=self.payment.most if isinstance(self.payment, PermitPayment | ChannelPayment) else None,
         )
 
 

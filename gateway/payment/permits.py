@@ -56,6 +56,10 @@ class PermitPayment:
         return self.signed.amount
 
     @property
+    def most(self) -> Atoms:
+        return self.signed.amount
+
+    @property
     def key(self) -> bytes:
         """The idempotency key of the call it pays for."""
         named = self.identifier
@@ -80,6 +84,13 @@ async def advancer(gateway: Gateway) -> Caller:
 async def is_offered(gateway: Gateway, name: str, asked: str, price: Atoms) -> bool:
     """Whether a call of a model, of this price at most, can be paid by a permit now."""
     if gateway.advance is None or price < gateway.advance.least:
+        return False
+    return await advances(gateway, name, asked)
+
+
+async def advances(gateway: Gateway, name: str, asked: str) -> bool:
+    """Whether the operator's account advances calls of a model now."""
+    if gateway.advance is None:
         return False
     try:
         return (await advancer(gateway)).may_call(name, asked)

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from sqlmodel import Session
 
-from ledger.chain import permits
+from ledger.chain import channels, permits
 from ledger.chain.sender import Wire, broadcast, look, replace_by_fee, sign
+from ledger.core.accounts.channels import CONTRACT
 from ledger.core.accounts.permits import PROXY
 from ledger.core.settlement.transactions import (
     ChainTransaction,
@@ -26,18 +27,21 @@ from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.chain import chain_time
 from ledger.store.settlement import transactions
 
+BOUNDED = {PROXY: permits.gas, CONTRACT: channels.gas}
+"""Contracts that strangers have the worker call, and what bounds the gas of that."""
+
 
 def sign_next(session: Session, lane: Lane, wire: Wire, sender: Address, now: int) -> Digest | None:
     """Give the oldest intention its nonce and its first signed bytes. Returns its id, None if none waits. What was
     intended for another key of the operator's, which this one followed, is this one's.
 
-    An intention the contract would refuse gets no nonce: it has failed, with the contract's words. Settlements of
-    permits come last, because strangers cause them: they may ask for little gas, and one that the chain does not answer
-    about is lost, to be intended again later, and stops nothing.
+    An intention the contract would refuse gets no nonce: it has failed, with the contract's words. What strangers
+    cause, for permits and channels, comes last: it may ask for little gas, and one that the chain does not answer about
+    is lost, to be intended again later, and stops nothing.
     """
     transactions.lock_sender(session, sender)
     waiting = [replace(one, sender=sender) for one in transactions.intended(session, lane)]
-    waiting.sort(key=lambda one: one.target == PROXY)
+    waiting.sort(key=lambda one: one.target in BOUNDED)
     used = wire.nonces(sender)
     ours = transactions.nonces_from(session, sender, used)
     missing = missing_nonce(used, {nonce: status for nonce, (*_, status) in ours.items()})
@@ -49,15 +53,15 @@ def sign_next(session: Session, lane: Lane, wire: Wire, sender: Address, now: in
         return None
     first = waiting[0] if waiting else _filler(session, lane, sender, missing, now)
     try:
-        if first.target == PROXY:
-            gas = permits.gas(wire, sender, (first.target, first.data))
+        if first.target in BOUNDED:
+            gas = BOUNDED[first.target](wire, sender, (first.target, first.data))
         else:
             gas = max(wire.gas(sender, first.target, first.data), first.gas or 0)
     except Rejected as refused:
         transactions.set_status(session, lane, first.id, Status.failed, error=refused.message)
         return first.id
     except Unavailable as unknown:
-        if first.target != PROXY:
+        if first.target not in BOUNDED:
             raise
         transactions.set_status(session, lane, first.id, Status.lost, error=unknown.message)
         return first.id

@@ -18,6 +18,7 @@ from x402.http.x402_http_client import x402HTTPClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from gateway.payment import x402
+from gateway.payment.authorizations import Payment
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import save
@@ -142,6 +143,7 @@ async def test_a_payment_that_all_can_read_on_the_chain_pays_for_no_other_reques
 
     assert await asyncio.to_thread(ask, body) == 503, "it is on its way"
     payment = x402.read(gateway.gateway, header.encode(), int(time.time() * 1_000))
+    assert isinstance(payment, Payment)
     chain.deposit(payment.payer, payment.amount)
     with unit_of_work(chain.engine) as session:
         [waiting] = deposits.requested(session, chain.lane)

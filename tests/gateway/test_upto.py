@@ -111,7 +111,7 @@ async def test_a_stock_client_is_served_first_and_owes_what_it_was_charged(
 
 def test_one_402_lists_every_way_to_pay(gateway: Running) -> None:
     offered = ways(gateway)
-    assert list(offered) == ["exact", "upto"], "a client that knows both takes the first"
+    assert list(offered) == ["exact", "upto", "batch-settlement"], "a client that knows both takes the first"
     upto = offered["upto"]
     assert (upto["payTo"], upto["amount"], upto["asset"]) == (to_hex(WALLET), str(PRICE), to_hex(TOKEN))
     assert upto["extra"] == {"name": "AI Coin", "version": "1", "facilitatorAddress": to_hex(OPERATOR.address)}
@@ -341,7 +341,10 @@ async def test_what_costs_less_than_settling_it_is_not_offered_nor_permitted(
     file = a_key(chain, chain.gateway("gateway-0"), tmp_path)
     dear, fair = (chain.gateway(f"gateway-{least}", **consent(file, least)) for least in (PRICE + 1, PRICE))
     header = await signature(fair, a_payer()[0])
-    assert [list(ways(one)) for one in (dear, fair)] == [["exact"], ["exact", "upto"]]
+    assert [list(ways(one)) for one in (dear, fair)] == [
+        ["exact", "batch-settlement"],
+        ["exact", "upto", "batch-settlement"],
+    ]
     with a_worker(chain, tokens):
         refused = call(dear, header)
         assert code_of(refused) == (402, "payment_invalid")
@@ -462,7 +465,7 @@ def test_a_key_for_some_models_offers_those_alone(chain: World, node: Node, tmp_
     file = a_key(chain, chain.gateway("gateway-0"), tmp_path, **limits)
     gateway = chain.gateway("gateway-1", **consent(file))
     assert list(ways(gateway)) == ["exact"]
-    assert list(ways(gateway, model="@acme/other")) == ["exact", "upto"]
+    assert list(ways(gateway, model="@acme/other")) == ["exact", "upto", "batch-settlement"]
 
 
 def test_no_secret_is_shown_by_the_gateways_own_values(tmp_path: Path) -> None:

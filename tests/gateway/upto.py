@@ -26,7 +26,7 @@ from ledger.core.settlement.events import Block
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, address, to_hex
 from ledger.core.values.typed_data import word
-from ledger.flows import permits
+from ledger.flows.x402 import permits
 from ledger.store.access.tables import PermitRow
 from ledger.store.session import unit_of_work
 from tests.gateway.world import CHAIN, OPERATOR, TOKEN, Running, World, a_signer

@@ -56,7 +56,7 @@ class Facts:
     quarantined: tuple[tuple[Address, int, str], ...] = ()
     questions: int = 0
     unsettled: int = 0
-    """Atoms that calls paid by `upto` were charged, whose settlement failed."""
+    """Atoms that calls paid by `upto`, or by a channel, were charged, and that cannot be settled or claimed."""
 
 
 def remedy_of(law: str) -> str:
@@ -127,7 +127,7 @@ def _silent(facts: Facts) -> list[Trouble]:
 
 
 def _of_permits(facts: Facts) -> list[Trouble]:
-    said = f"{facts.unsettled} atoms that were advanced by x402's upto could not be settled"
+    said = f"{facts.unsettled} atoms that were advanced by x402's upto or batch-settlement could not be settled"
     return [Trouble("upto_debt", said, "python -m ledger.operate permits")] if facts.unsettled else []
 
 

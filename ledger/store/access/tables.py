@@ -158,6 +158,65 @@ class PermitRow(SQLModel, table=True):
     checked_at: int = big()
 
 
+class ChannelRow(SQLModel, table=True):
+    """A channel of x402's `batch-settlement`: what it is, its totals in atoms, and the deposit that was sent with a
+    call last (`deposit` atoms; 0 when none waits).
+
+    `voucher` is the highest total that its payer signed. `leaving` is when it asked for the rest (seconds), 0 if it did
+    not; `claiming` the total of the claim on its way. A claim costs `least` atoms.
+    """
+
+    __tablename__ = "channels"
+    lane: bytes = octets(key=True)
+    id: bytes = octets(key=True)
+    payer: bytes = octets(index=True)
+    payer_authorizer: bytes = octets()
+    receiver: bytes = octets()
+    receiver_authorizer: bytes = octets()
+    token: bytes = octets()
+    withdraw_delay: int = big()
+    salt: bytes = octets()
+    status: str = Field(index=True, description="core.accounts.channels.Status")
+    balance: int = big()
+    claimed: int = big()
+    leaving: int = big()
+    charged: int = big()
+    voucher: int = big()
+    signature: bytes = octets()
+    claiming: int | None = maybe_big()
+    least: int = big()
+    deposit: int = big()
+    deposit_after: int = big()
+    deposit_before: int = big()
+    deposit_salt: bytes = octets()
+    deposit_signature: bytes = octets()
+    error: str | None = Field(default=None)
+    requested_at: int = big()
+    checked_at: int = big()
+    used_at: int = big()
+    claimed_at: int = big()
+
+
+class ChannelCallRow(SQLModel, table=True):
+    """A call that a channel pays for, stored before any work: `account` advances it, it may cost `most` atoms, and it
+    is over by `until` (ms). `charged` is what its receipt says.
+    """
+
+    __tablename__ = "channel_calls"
+    __table_args__ = (
+        Index("ix_channel_calls_channel", "lane", "channel"),
+        Index("ix_channel_calls_open", "lane", postgresql_where=column("status", String).in_(("held", "released"))),
+    )
+    lane: bytes = octets(key=True)
+    call: bytes = octets(key=True)
+    channel: bytes = octets()
+    account: bytes = octets()
+    most: int = big()
+    status: str = Field(description="held, released (it was not charged, as far as its gateway knows), charged")
+    charged: int | None = maybe_big()
+    until: int = big()
+
+
 class WebhookRow(SQLModel, table=True):
     """Where an account wants to be told of events. `kinds` is a JSON list, `threshold` atoms of a low balance.
 

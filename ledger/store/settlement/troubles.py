@@ -7,7 +7,7 @@ from sqlmodel import Session
 from ledger.core.settlement.batches import Status
 from ledger.core.settlement.troubles import Facts
 from ledger.core.values.ids import Address, Lane
-from ledger.store.access import deposits, permits, webhooks
+from ledger.store.access import channels, deposits, permits, webhooks
 from ledger.store.chain import chain_time
 from ledger.store.receipts import call_locks, receipts, segments, watermarks
 from ledger.store.settlement import batches, challenges
@@ -34,6 +34,6 @@ def read(session: Session, lane: Lane, batch_ms: int, now: int) -> Facts:
         indexed=now - indexed_at if indexed_at is not None else 0,
         silent=tuple(call_locks.ages(session, lane).items()),
         quarantined=tuple(segments.quarantined(session, lane)),
-        unsettled=sum(one.charged or 0 for one in permits.in_debt(session, lane)),
+        unsettled=sum(one.charged or 0 for one in permits.in_debt(session, lane)) + channels.lost(session, lane),
         questions=len(challenges.unanswered(session, lane)),
     )

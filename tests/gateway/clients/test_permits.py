@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
+from sqlmodel import Session
 from x402.http.clients.httpx import x402HttpxClient
 
 from ledger.chain import permits as contracts
@@ -31,7 +32,8 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import PRIVATE_LANE, address, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import save
-from ledger.flows import permits, transactions
+from ledger.flows import transactions
+from ledger.flows.x402 import permits
 from ledger.store.access import permits as stored_permits
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
@@ -94,16 +96,7 @@ class Lane:
             permits.note_charged(session, PRIVATE_LANE)
         with unit_of_work(engine) as session:
             permits.settle(session, PRIVATE_LANE, wire, FUNDS.address, now())
-        with unit_of_work(engine) as session:
-            transactions.sign_next(session, PRIVATE_LANE, wire, FUNDS.address, now())
-        with unit_of_work(engine) as session:
-            block = self.chain.block()
-            assert block is not None
-            chain_time.advance(session, block, now())
-            for one in transactions.under_way(session, PRIVATE_LANE):
-                transactions.review(session, PRIVATE_LANE, wire, one, now(), POLICY)
-        with unit_of_work(engine) as session:
-            permits.follow(session, PRIVATE_LANE)
+        send_and_follow(self.world, wire, lambda session: permits.follow(session, PRIVATE_LANE))
 
     def worker(self, *, settles: bool = True) -> AbstractContextManager[None]:
         def sweep() -> None:
@@ -112,6 +105,20 @@ class Lane:
                 self.settle()
 
         return sweeping(sweep)
+
+
+def send_and_follow(world: World, wire: Chain, follow: Callable[[Session], object]) -> None:
+    """What the worker does with what was intended: signs, sends, follows."""
+    with unit_of_work(world.engine) as session:
+        transactions.sign_next(session, PRIVATE_LANE, wire, FUNDS.address, now())
+    with unit_of_work(world.engine) as session:
+        block = wire.block()
+        assert block is not None
+        chain_time.advance(session, block, now())
+        for one in transactions.under_way(session, PRIVATE_LANE):
+            transactions.review(session, PRIVATE_LANE, wire, one, now(), POLICY)
+    with unit_of_work(world.engine) as session:
+        follow(session)
 
 
 def now() -> int:
@@ -126,23 +133,28 @@ def anvil_with_contracts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         yield chain
 
 
-@pytest.fixture
-def lane(engine: Engine, postgres_url: str, node: Node, tmp_path: Path, anvil_with_contracts: Chain) -> Iterator[Lane]:
-    chain = anvil_with_contracts
+def a_lane(database: tuple[Engine, str], node: Node, folder: Path, chain: Chain) -> tuple[World, Running]:
+    """A lane on a chain that has x402's contracts, and a gateway whose operator consents to what is paid afterwards."""
     token = chain.deployment
     assert token.chain_id == CHAIN
     named: dict[str, str | int] = {"token": token.token, "token_name": token.token_name}
     named["token_version"] = token.token_version
-    world = World(engine, postgres_url, deployment=save(a_deployment(**named), tmp_path))
+    world = World(*database, deployment=save(a_deployment(**named), folder))
     world.open_lane()
-    with unit_of_work(engine) as session:
+    with unit_of_work(world.engine) as session:
         block = chain.block()
         assert block is not None
         chain_time.advance(session, block, now())
     world.a_model_at(node.url)
     node.behaviour = whole_or_streamed
-    file = a_key(world, world.gateway("gateway-0"), tmp_path)
-    yield Lane(world, chain, world.gateway("gateway-1", **consent(file), upto_facilitator=to_hex(FUNDS.address)))
+    file = a_key(world, world.gateway("gateway-0"), folder)
+    return world, world.gateway("gateway-1", **consent(file), upto_facilitator=to_hex(FUNDS.address))
+
+
+@pytest.fixture
+def lane(engine: Engine, postgres_url: str, node: Node, tmp_path: Path, anvil_with_contracts: Chain) -> Iterator[Lane]:
+    world, gateway = a_lane((engine, postgres_url), node, tmp_path, anvil_with_contracts)
+    yield Lane(world, anvil_with_contracts, gateway)
     world.stop()
 
 

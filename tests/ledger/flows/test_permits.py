@@ -32,8 +32,9 @@ from ledger.core.settlement.transactions import ChainTransaction, Mined
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.flows import permits, publications
+from ledger.flows import publications
 from ledger.flows import transactions as sending
+from ledger.flows.x402 import permits
 from ledger.store.access import deposits
 from ledger.store.access import permits as store
 from ledger.store.access.deposits import DepositRequest
