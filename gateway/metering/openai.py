@@ -141,12 +141,12 @@ def needed_features(ask: Ask) -> dict[str, str]:
     return needed
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     function: _Function | None = None
 
 
@@ -158,7 +158,7 @@ def text_in(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     """What a model generated: the message of a whole answer, or what one event adds to it."""
 
     content: Any = None
@@ -313,14 +313,14 @@ _GENERATED = frozenset(("content", "text", "reasoning_content", "reasoning", "re
 """The names of strings that a model generated, in a choice."""
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     """The metered parts of one event of a stream."""
 
     model: Any = None
@@ -419,7 +419,7 @@ class StreamAccumulator:
                 self.state = StreamState.done
                 break
             if data is not None:
-                left = self._take_event(_read_event(data), data)
+                left = self._take_event(data)
                 if left is data and LF not in raw:
                     out.append(raw)
                 elif left:
@@ -475,6 +475,9 @@ class StreamAccumulator:
         if len(whole) > bounds.EVENT_BYTES and len(max(events, key=len)) > bounds.EVENT_BYTES:
             raise _too_long("an event", bounds.EVENT_BYTES)
         rest = events.pop()
+        most = bounds.EVENT_CONTAINERS
+        if len(whole) > most and any(bounds.is_crowded(raw, most) for raw in events):
+            raise NodeFailed("the node streams nonsense", "nonsense")
         self._unread, self._seam, self._unread_bytes = [rest] if rest else [], rest[-1:], len(rest)
         return events
 
@@ -497,8 +500,11 @@ class StreamAccumulator:
         """
         if not self._misnamed:
             return whole
-        if whole.count(self._misnamed) == whole.count(NAME):
-            return whole.replace(self._misnamed, self._right)
+        right = whole.replace(self._misnamed, self._right)
+        longer = len(self._right) - len(self._misnamed)  # counted so, a search less
+        replaced = (len(right) - len(whole)) // longer if longer else whole.count(self._misnamed)
+        if replaced == whole.count(NAME):
+            return right
         events = []
         for raw in whole.split(b"\n\n"):
             data = data_of(raw)
@@ -511,11 +517,20 @@ class StreamAccumulator:
         if self._prelude_bytes > bounds.PRELUDE_BYTES:
             raise _too_long("what comes before its first token", bounds.PRELUDE_BYTES)
 
-    def _take_event(self, event: _Event, data: bytes) -> bytes:
-        """Count an event. Returns what the consumer gets of its data: nothing of the usage, which we send ourselves."""
+    def _take_event(self, data: bytes) -> bytes:
+        """Count an event. Returns what the consumer gets of its data: nothing of the usage, which we send ourselves.
+        Raises NodeFailed for an error event or nonsense.
+        """
+        try:
+            event = _EVENT.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise NodeFailed("the node streams nonsense", "nonsense") from error
+        if event.error is not None:
+            raise NodeFailed("the node ended its stream with an error", "error")
         if event.model != self._said:
             self._note_model(event.model)
-        if event.choices and not self._count(event.choices, data):
+        choices = event.choices
+        if choices and not self._count(choices, data):
             self.state = _FULL
             return self._cut()
         self.size += len(data)
@@ -549,8 +564,9 @@ class StreamAccumulator:
             self.tokens += len(texts)
             self._keep("".join(texts))
         for part in choices:
-            self._unfinished.add(part.index)
-            if part.finish_reason is not None:
+            if part.finish_reason is None:
+                self._unfinished.add(part.index)
+            else:
                 self.state = StreamState.finished
                 self._unfinished.discard(part.index)
                 if len(self.finish_reasons) < self._choices:
@@ -577,18 +593,6 @@ class StreamAccumulator:
         """The fields that all events of the stream have in common."""
         said = _object(self._last)
         return {name: said[name] for name in ("id", "object", "created", "model") if name in said}
-
-
-def _read_event(data: bytes) -> _Event:
-    if bounds.is_crowded(data, bounds.EVENT_CONTAINERS):
-        raise NodeFailed("the node streams nonsense", "nonsense")
-    try:
-        event = _EVENT.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise NodeFailed("the node streams nonsense", "nonsense") from error
-    if event.error is not None:
-        raise NodeFailed("the node ended its stream with an error", "error")
-    return event
 
 
 def _too_long(what: str, most: int) -> NodeFailed:
