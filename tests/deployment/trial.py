@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import book
 from tests.deployment.engine import NoEngine, engine, prepare
 from tests.deployment.load import Load, under_load
 from tests.deployment.world import MODEL, World, wait_for
@@ -133,15 +134,18 @@ def test_each_call_during_an_upgrade_with_a_migration_is_answered_and_charged_on
     versions = world.place / "ledger/migrations/versions"
     (versions / "9999_of_this_trial.py").write_text(MIGRATION.format(newest=newest))
     world.build("next", ("ledger", "gateway"))
+    migrations, workers, *gateways = book.typed("deploy/README.md", "docker compose run --rm migrations").lines
     before = receipts(world)
     with under_load(world, MODEL, "upgraded") as load:
         world.version = "next"
-        world.compose("run", "--rm", "migrations")
+        world.compose(*migrations.split()[2:])
         assert world.sql("SELECT version_num FROM alembic_version") == ["9999"]
         load.goes_on()
-        world.compose("up", "-d", "--no-deps", "--scale", "worker=3", "worker", "beat")
-        for gateway in ("gateway-1", "gateway-2"):
-            world.compose("up", "-d", "--no-deps", gateway)
+        up, *words = workers.split()[2:]
+        world.compose(up, "--scale", "worker=3", *words)
+        for line in gateways:
+            *words, gateway = line.split()[2:]
+            world.compose(*words, gateway)
             wait_for(lambda gateway=gateway: world.is_healthy(gateway), 120, f"{gateway} is healthy")
             load.goes_on()
     images = {world.image(service) for service in ("worker", "beat", "gateway-1", "gateway-2")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from mcp_types import CallToolResult
 from x402 import x402Client
 from x402.mcp import x402MCPClient
 
+from tests.book import Block
 from tests.gateway.world import Running
 
 
@@ -36,6 +38,12 @@ class Agent:
         result = await self.client.call_tool(tool, arguments)
         assert result.is_error, result.structured_content
         return content_of(result)["error"]
+
+
+async def does(block: Block, **known: Any) -> dict[str, Any]:
+    """Run the Python of a document, which may wait, with the names that its reader knows; all names afterwards."""
+    await eval(compile(block.text, block.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), known)
+    return known
 
 
 def content_of(result: CallToolResult) -> Any:

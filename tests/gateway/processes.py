@@ -15,6 +15,7 @@ import httpx
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
+from tests import book
 from tests.conftest import free_port, wait_until_open
 from tests.gateway.world import OPERATOR, World, a_voucher
 
@@ -48,7 +49,11 @@ class Process:
             **self.settings,
         }
         level = "debug" if self.log else "error"
-        command = [sys.executable, "-m", self.module, "--port", str(self.port), "--log-level", level]
+        (line,) = book.typed("gateway/README.md", "python -m gateway").lines
+        said = [word.partition("=")[0] for word in line.split() if "=" in word]
+        assert environment.keys() >= {*said}, "the README names settings that there are"
+        typed = line.partition(" python -m gateway ")[2].replace("8000", str(self.port)).split()
+        command = [sys.executable, "-m", self.module, *typed, "--log-level", level]
         with self.log.open("ab") if self.log else nullcontext() as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         wait_until_open(self.port, self.process, 200)

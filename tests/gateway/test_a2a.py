@@ -22,6 +22,9 @@ from x402.schemas import parse_payment_required
 
 from gateway import bounds
 from ledger.core.values.ids import to_hex
+from ledger.core.values.typed_data import Signer
+from tests import book
+from tests.gateway.agents import does
 from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.test_exports import CHAT, EMOTION, FLOW, Shop, shop
 from tests.gateway.test_x402 import BODY, PRICE, a_client, chain
@@ -91,6 +94,18 @@ async def test_the_clients_of_the_sdk_find_the_card_and_talk_to_models_and_workf
             own = await the_client(shop.gateway, http, model=name)
             assert await the_text(own, a_message("hi", model="")) == "hello there"
     assert shop.receipts() == 7, "a workflow's call has one for its step, too"
+
+
+async def test_the_books_client_of_a2a_sends_a_message(
+    world: World, gateway: Running, node: Node, consumer: Signer
+) -> None:
+    world.deposit(consumer.address, 10**6)
+    node.behaviour = streaming(2)
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {gateway.key(consumer)}"}, timeout=60) as http:
+        page = book.typed("docs/agents.md", "A2ACardResolver(http")
+        known = await does(page, http=http, gateway=gateway.url, new_id="a message of the book")
+    assert known["answer"].HasField("status_update"), "the task's end is its last event"
+    assert [one.receipt.charge for one in world.receipts_of(consumer.address)] == [PRICE]
 
 
 async def test_a_message_is_a_conversation_and_whole_numbers_stay_whole(chain: World, node: Node) -> None:

@@ -13,9 +13,9 @@ from gateway.api.schemas.answers import Quote, Receipt
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.typed_data import Signer
 from roles.client.consumer import Consumer, read
+from tests import book
 from tests.gateway.nodes import Node
 from tests.gateway.world import Running, World, a_signer
-from tests.house.source import ROOT
 
 MODEL = "@acme/chat"
 
@@ -122,10 +122,8 @@ def test_what_is_no_answer_is_the_gateways_fault(answer: object) -> None:
 def test_the_readmes_ten_lines(
     world: World, gateway: Running, consumer: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (ROOT / "README.md").read_text()
-    [code] = [part for part in text.split("```") if part.startswith("python\nfrom roles.client")]
     world.deposit(consumer.address, 10**6)
     (tmp_path / "key").write_text(gateway.key(consumer) + "\n")
-    code = code.removeprefix("python\n").replace("http://127.0.0.1:PORT", gateway.url)
-    exec(code, {"KEY_FILE": tmp_path / "key"})
+    code = book.typed("README.md", "from roles.client").with_({"http://127.0.0.1:PORT": gateway.url})
+    exec(code.text, {"KEY_FILE": tmp_path / "key"})
     assert "for 115 atoms, quoted at 115" in capsys.readouterr().out

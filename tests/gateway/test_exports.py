@@ -26,6 +26,7 @@ from gateway.api.schemas.bodies import Format
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.cli import main
+from tests import book
 from tests.gateway.nodes import Node, answering
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, pinned
@@ -267,6 +268,15 @@ def test_the_command_prints_what_the_gateway_exports(
         capsys.readouterr()
         assert main.run(["consumer", "export", FLOW, "--format", format.value]) == 0
         assert json.loads(capsys.readouterr().out) == shop.export(FLOW, format)
+    for page in (
+        book.typed("docs/exports.md", "--format mcp"),
+        book.typed("docs/exports.md", "--format kserve | kubectl apply -f -"),
+    ):
+        (line,) = page.with_({"@acme/dialog": CHAT}).lines
+        _, *words = line.partition(" | ")[0].split()
+        capsys.readouterr()
+        assert main.run(words) == 0
+        assert json.loads(capsys.readouterr().out) == shop.export(CHAT, Format(words[-1]))
     assert main.run(["consumer", "export", FLOW, "--format", "pdf"]) == 2
     assert "kserve" in capsys.readouterr().err
     assert main.run(["consumer", "export", "@acme/none", "--format", "mcp"]) == 1

@@ -14,8 +14,9 @@ from mcp.shared.exceptions import MCPError
 
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
+from tests import book
 from tests.attacks.strangers import head
-from tests.gateway.agents import an_agent, content_of, paying
+from tests.gateway.agents import an_agent, content_of, does, paying
 from tests.gateway.nodes import Asked, Node, Wire
 from tests.gateway.test_exports import CHAT, EMOTION, FLOW, MESSAGES, Shop, shop
 from tests.gateway.test_leaving import leave_once, was_left
@@ -73,6 +74,12 @@ async def test_an_agent_finds_asks_calls_and_pays_with_a_key(shop: Shop, mode: s
         assert receipt.receipt.charge > 0
         assert [key["account"] for key in (await agent.use("balance"))["data"]] == [to_hex(shop.consumer.address)]
     assert shop.receipts() == 4, "a workflow's call has one for its step, too"
+
+
+async def test_the_books_client_of_mcp_calls_a_model(shop: Shop) -> None:
+    page = book.typed("docs/agents.md", "streamable_http_client").with_({"@acme/chat": CHAT})
+    await does(page, key=shop.key, gateway=shop.gateway.url, messages=BODY["messages"])
+    assert shop.receipts() == 1
 
 
 async def test_models_for_a_task_come_by_price_and_what_nobody_can_is_said(shop: Shop) -> None:

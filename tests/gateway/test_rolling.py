@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -35,11 +36,12 @@ from ledger.store.receipts import watermarks
 from ledger.store.session import connect, unit_of_work
 from roles.cli.output import wait_until
 from roles.local import postgres
+from tests import book
+from tests.book import Block
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
 from tests.gateway.processes import PRICE, Process
 from tests.gateway.world import World, a_model, a_signer
-from tests.runbook import commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 OLD, NEW = "11" * 32, "22" * 32
@@ -84,11 +86,11 @@ class Server:
         socket = self.server.get_postmaster_info().socket_dir
         return f"postgresql://{user}:{password}@/tollway?host={socket}"
 
-    def types(self, holding: str, **values: str) -> None:
-        """Type the runbook's commands that have these words, as the server's owner."""
-        path = f"{self.server.bin_path}:{os.environ['PATH']}"
+    def types(self, block: Block, **values: str) -> None:
+        """Type the commands of a block of the runbook, as the server's owner."""
+        path = f"{self.server.bin_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         known = {"PATH": path, "PGUSER": "postgres", "PGHOST": str(self.server.get_postmaster_info().socket_dir)}
-        subprocess.run(["sh", "-euc", commands(holding)], env={**os.environ, **known, **values}, check=True)
+        subprocess.run(["sh", "-euc", block.text], env={**os.environ, **known, **values}, check=True)
 
 
 @dataclass
@@ -221,12 +223,13 @@ def test_the_secret_of_stored_credentials_is_changed(fleet: Fleet) -> None:
 
 def test_the_databases_password_is_changed(fleet: Fleet) -> None:
     with fleet.under_load():
-        fleet.server.types("CREATE ROLE", OWNER="tollway", NEW="tollway_2", PASSWORD="second")
+        made = book.typed("docs/runbook.md", "CREATE ROLE $NEW")
+        fleet.server.types(made, OWNER="tollway", NEW="tollway_2", PASSWORD="second")
         fleet.world.url = fleet.server.url("tollway_2", "second")
         fleet.restart_all()
         fleet.world.engine.dispose()
         fleet.world.engine = connect(settings_for(fleet.world.url).sqlalchemy_url)
-        fleet.server.types("NOLOGIN", OLD="tollway")
+        fleet.server.types(book.typed("docs/runbook.md", "ALTER ROLE $OLD NOLOGIN"), OLD="tollway")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(fleet.server.url("tollway", "first"))
 
@@ -252,6 +255,8 @@ def test_an_upgrade_with_a_migration(fleet: Fleet, tmp_path: Path) -> None:
     kept = Path(str(config.get_main_option("script_location"))) / "versions"
     config.set_main_option("version_locations", os.pathsep.join([str(kept), str(newest)]))
     with fleet.under_load():
+        upgrade = book.typed("docs/runbook.md", "python -m ledger.migrations")
+        fleet.server.types(upgrade, LEDGER_DATABASE_URL=fleet.world.url)
         with fleet.world.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

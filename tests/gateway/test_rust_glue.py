@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.workflow.wasm import Glue, GlueError, Workshop
 from ledger.core.values.documents import Json
+from tests import book
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "demo" / "glue"
 SHIPPED = (TEMPLATE / "glue.wasm").read_bytes()
@@ -39,14 +40,13 @@ def why_not() -> str | None:
 
 
 def built(folder: Path) -> bytes:
-    """The module that the toolchain of this machine makes of the template. `folder` takes all it writes."""
-    subprocess.run(
-        ["cargo", "build", "--quiet", "--release", "--offline", "--locked", "--target", TARGET],
-        cwd=TEMPLATE,
-        env={**os.environ, "CARGO_TARGET_DIR": str(folder)},
-        check=True,
-    )
-    return (folder / TARGET / "release" / "glue.wasm").read_bytes()
+    """The module that the toolchain of this machine makes of a copy of the template, in `folder`, as the book says."""
+    copy = shutil.copytree(TEMPLATE, folder / "glue", ignore=shutil.ignore_patterns("target", "*.wasm"))
+    said = "\n".join(book.typed("docs/glue.md", "cargo build --release").lines)
+    environment = {**os.environ, "CARGO_NET_OFFLINE": "true", "CARGO_TERM_QUIET": "true"}
+    environment.pop("CARGO_TARGET_DIR", None)
+    subprocess.run(["bash", "-euc", said], cwd=copy, env=environment, check=True)
+    return (copy / "glue.wasm").read_bytes()
 
 
 def longest(glue: Glue, answers: list[Json]) -> Json:

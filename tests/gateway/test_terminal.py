@@ -12,6 +12,7 @@ from ledger.core.values.hashes import keccak256
 from roles.cli import main, output
 from roles.cli.output import mode
 from roles.wallet import keystore
+from tests import book
 from tests.gateway.workflows import LAST, Loom, echoing, inferring, pinned
 from tests.gateway.world import a_signer
 
@@ -56,7 +57,9 @@ def test_a_person_reads_names_prices_and_what_was_spent(
     mistakes = shown("weaver", "check", str(path), code=1)
     assert "has 1 mistake: $.steps[1].uses.model: there is no model '@acme/tlak'" in mistakes
 
-    models = shown("consumer", "models")
+    helps, create, list_models = (line.split()[1:] for line in book.typed("roles/README.md", "tollway --help").lines)
+    assert "consumer" in shown(*helps)
+    models = shown(*list_models)
     assert all(part in models for part in ("@acme/feeling", "342 atoms per call", "answers in", "since"))
     assert "AIC per million output tokens" in models
     assert "what its 2 steps cost" in models
@@ -75,3 +78,4 @@ def test_a_person_reads_names_prices_and_what_was_spent(
         == "rejected: 'week' is no sum: --by day, --by model, --by key"
     )
     assert "available 0." in shown("consumer", "balance")
+    assert "me" in shown(*create)

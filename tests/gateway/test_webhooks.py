@@ -28,6 +28,7 @@ from ledger.store.access import webhooks as hooks
 from ledger.store.access.tables import WebhookMessageRow, WebhookRow
 from ledger.store.session import unit_of_work
 from ledger.store.settlement.alarms import Alarm
+from tests import book
 from tests.gateway.conftest import Refused, Run
 from tests.gateway.hooks import Hook, a_hook
 from tests.gateway.nodes import Node, answering
@@ -170,14 +171,12 @@ def test_a_low_balance_is_told_when_it_falls_and_again_when_it_falls_again(
     tell_balances(world)
     tell_balances(world)
     (message,) = hook.got()
-    assert message["data"] == {
-        "account": to_hex(consumer.address),
-        "lane": to_hex(PRIVATE_LANE),
-        "spendable": "885",
-        "spendable_text": "0.000000885 AIC",
-        "threshold": "950",
-        "threshold_text": "0.000000950 AIC",
-    }
+    page = json.loads(book.shown("docs/webhooks.md", "balance.low").text)
+    named = {"account": to_hex(consumer.address), "lane": to_hex(PRIVATE_LANE)}
+    assert message == page | {"timestamp": message["timestamp"], "data": page["data"] | named}
+    data = message["data"]
+    assert (data["spendable"], data["spendable_text"]) == ("885", "0.000000885 AIC")
+    assert (data["threshold"], data["threshold_text"]) == ("950", "0.000000950 AIC")
     world.deposit(consumer.address, 1_000)
     tell_balances(world)
     assert len(hook.messages()) == 1
@@ -351,11 +350,6 @@ def test_a_gateway_without_a_secret_keeps_no_webhooks(world: World, consumer: Si
     assert (refused.status_code, code_of(refused.json())) == (400, "no_secret")
 
 
-def blocks(language: str) -> list[str]:
-    """The code of the book's page in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
-
-
 def test_the_snippets_of_the_book_take_what_is_signed_and_nothing_else(hook: Hook, tmp_path: Path) -> None:
     hook.try_it()
     (message,) = hook.got()
@@ -371,11 +365,10 @@ def test_the_snippets_of_the_book_take_what_is_signed_and_nothing_else(hook: Hoo
                 found.append(receive(hook.secret, body, headers))
         return found
 
-    (python,), (javascript,) = blocks("python"), blocks("javascript")
     known: dict[str, Any] = {}
-    exec(python, known)
+    exec(book.typed("docs/webhooks.md", "from standardwebhooks").text, known)
     assert received(known["receive"]) == [message]
-    script = tmp_path / "receive.mjs"
+    script, javascript = tmp_path / "receive.mjs", book.typed("docs/webhooks.md", "timingSafeEqual(said").text
     script.write_text(
         f"{javascript}\nconst took = [];\nfor (const [body, headers] of {json.dumps(sent)})"
         f" try {{ took.push(receive({json.dumps(hook.secret)}, body, headers)); }} catch {{}}\n"
@@ -406,5 +399,11 @@ def test_the_command_line_makes_tries_changes_and_deletes_webhooks(
     assert (listed["events"], listed["threshold"]) == (["claim.paid"], None)
     assert "--enable" in refused(f"webhook test {made['id']} -w alice")["remedy"]
     assert "balance.low" in refused("webhook make https://example.com --event money -w alice")["error"]
+    page = book.typed("docs/webhooks.md", "tollway webhook make")
+    make, *others = page.with_({"https://example.com/tollway": f"{other_node.url}/x"}).lines
+    id = run(make.removeprefix("tollway "))["id"]
+    tried, messages = (run(line.removeprefix("tollway ").replace("hook_1f9a", id)) for line in others)
+    assert [one["id"] for one in messages] == [tried["id"]]
+    run(f"webhook delete {id} -w alice")
     assert run(f"webhook delete {made['id']} -w alice")["deleted"]
     assert run("webhook list -w alice") == []

@@ -18,7 +18,6 @@ from eth_account import Account
 from pydantic import ValidationError
 from sqlalchemy import Engine
 from x402 import x402Client
-from x402.client_base import SpendControlAsset
 from x402.http.clients.httpx import PaymentError, x402HttpxClient
 from x402.http.x402_http_client import x402HTTPClient
 from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
@@ -37,6 +36,7 @@ from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import transactions
 from roles.cli.output import wait_until
+from tests import book
 from tests.gateway.nodes import Node, streaming
 from tests.gateway.world import CHAIN, OPERATOR, TOKEN, Running, World, a_deployment
 
@@ -92,16 +92,12 @@ def accepted_by(response: httpx.Response) -> dict[str, Any]:
     return shown
 
 
-def a_client() -> tuple[x402Client, Address]:
-    """A stock client with a wallet of its own."""
+def a_client(most: str = "1000000") -> tuple[x402Client, Address]:
+    """A stock client with a wallet of its own, which pays at most so many atoms at once, as the README says to it."""
     account = Account.create()
     client = x402Client()
-    entry: SpendControlAsset = {
-        "network": f"eip155:{CHAIN}",
-        "asset": to_hex(TOKEN),
-        "max_amount_per_payment": "1000000",
-    }
-    client.set_spend_controls({"allowed_assets": [entry]})
+    readme = book.typed("gateway/README.md", "client.set_spend_controls")
+    exec(readme.with_({"0x...": to_hex(TOKEN), "1000000": most}).text, {"client": client})
     client.register(f"eip155:{CHAIN}", ExactEvmScheme(account))
     return client, Address(bytes.fromhex(account.address[2:]))
 
@@ -155,6 +151,13 @@ async def test_a_client_as_it_comes_pays_where_the_lane_settles_in_usdc(
         assert response.status_code == 200, response.text
         [signed] = world.receipts_of(Address(bytes.fromhex(account.address[2:])))
         assert signed.receipt.charge == PRICE
+
+
+async def test_the_cap_that_the_readme_says_is_one(chain: World) -> None:
+    client, payer = a_client(most="1")
+    with pytest.raises(PaymentError):
+        await pay(chain.gateway(), client)
+    assert chain.receipts_of(payer) == []
 
 
 async def test_a_client_that_rejects_the_token_pays_after_the_line_that_the_402_says(chain: World) -> None:

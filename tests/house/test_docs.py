@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from markdown_it import MarkdownIt
 
+from tests import book
+from tests.book import DOCUMENTS
 from tests.house.source import ROOT
 
-DOCUMENTS = sorted(
-    page
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*/*.md")]
-    if not {"node_modules", ".venv"} & set(page.relative_to(ROOT).parts)
-)
+PLOTS, RESULTS = ROOT / "docs" / "book" / "plots.py", ROOT / "bench" / "results"
 WIDEST = 120
 HISTORY = ("CHANGELOG.md", "decisions")
 """What these name may be gone since."""
@@ -67,6 +71,66 @@ def test_a_document_is_narrow_and_names_what_is_there(page: Path) -> None:
     if not any(part in HISTORY for part in page.parts):
         assert [name for name in paths(text) if not exists(name, page)] == []
         assert lost_tests(text) == []
+
+
+@cache
+def made() -> set[Path]:
+    """What only the book has: references, READMEs as rooms, drawings. `test_book.py` follows links into them there."""
+    navigation = (ROOT / "docs" / "book" / "mkdocs.yml").read_text()
+    pages = {ROOT / "docs" / name for name in re.findall(r"[\w/-]+\.md", navigation)}
+    drawn = {*re.findall(r"plots/([\w-]+\.svg)", PLOTS.read_text()), *(one.name for one in RESULTS.glob("*.svg"))}
+    return pages | {ROOT / "docs" / "plots" / name for name in drawn}
+
+
+def links(text: str) -> Iterator[str]:
+    """What a text links to and the images that it shows."""
+    for token in (part for one in MarkdownIt("commonmark").parse(text) for part in one.children or ()):
+        target = token.attrGet("href" if token.type == "link_open" else "src")
+        if token.type in ("link_open", "image") and target:
+            yield str(target)
+
+
+def places(text: str) -> set[str]:
+    """What a link can name of a text behind its #: its headings, as GitHub and the book name them."""
+    tokens = MarkdownIt("commonmark").parse(text)
+    titles = [after.content for one, after in pairwise(tokens) if one.type == "heading_open"]
+    return {re.sub(r"[ ]", "-", re.sub(r"[^\w\- ]", "", title.lower())) for title in titles}
+
+
+def dead_links(text: str, page: Path) -> list[str]:
+    """Links that lead nowhere from this page, and those to elsewhere that are not https."""
+
+    def leads(target: str) -> bool:
+        parts = urlsplit(target)
+        if parts.scheme or parts.netloc:
+            return parts.scheme == "https" and "." in parts.netloc
+        there = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        if not there.exists():
+            return there in made()
+        known = text if there == page else there.read_text() if there.suffix == ".md" else ""
+        return not parts.fragment or unquote(parts.fragment) in places(known)
+
+    return [target for target in links(text) if not leads(target)]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_document_leads_somewhere(page: Path) -> None:
+    assert dead_links(page.read_text(), page) == []
+
+
+def test_a_dead_link_a_missing_place_and_a_link_without_https_are_found() -> None:
+    page = ROOT / "docs" / "servers.md"
+    text = "# A *b*\n[a](none.md) [b](#a-b) [c](#none) [d](http://x.org) [e](https://x.org) ![f](images/none.png)\n"
+    assert dead_links(text, page) == ["none.md", "#none", "http://x.org", "images/none.png"]
+    text = "[a](webhooks.md#make-one-and-try-it) [b](webhooks.md#none) [c](rooms/node.md#run-it) [d](reference/none.md)"
+    assert dead_links(text, page) == ["webhooks.md#none", "reference/none.md"]
+
+
+def test_make_says_what_every_target_is_for() -> None:
+    (line,) = (line for line in book.typed("CONTRIBUTING.md", "make help").lines if line == "make help")
+    said = subprocess.run(line.split(), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    named = re.findall(r"^([a-z-]+%?):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [row.split()[0] for row in said.splitlines()] == named
 
 
 def test_every_package_and_decision_is_reached() -> None:

@@ -22,6 +22,7 @@ from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
 from roles.cli.output import wait_until
 from roles.local.folder import free_port
+from tests import book
 from tests.browser.browser import HERE, Browser
 from tests.browser.browser import browser as browser
 from tests.javascript import NODE
@@ -29,6 +30,7 @@ from tests.journey.conftest import ROOT, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CHECKS = ["Signature", "Price", "Place", "Sub-calls", "Tree", "Batch", "Chain", "Key"]
+EXPORT = book.typed("docs/verify-receipt.md", "node docs/verify-receipt/with-viem.mjs")
 SCRIPTS = ("with-viem.mjs", "with-ethers.mjs")
 
 
@@ -54,7 +56,8 @@ def on_chain(settled: Person) -> Settled:
         return shown.status_code == 200 and shown.json()["batch"]["status"] in ("posted", "final")
 
     assert wait_until(is_posted, 180, 0.5), "no batch came on chain"
-    found = settled.asks("consumer", "receipt", id, "--evidence", "--wallet", "alice")
+    export, _, _ = EXPORT.with_({" ID ": f" {id} "}).lines[0].partition(" > ")
+    found = json.loads(settled.types(*export.split()[1:]).stdout)
     receipt = f"{found['signer']}-{found['message']['seq']}"
     return Settled(urls["gateway"], urls["chain_rpc"], found["domain"]["verifyingContract"], receipt, found)
 
@@ -107,9 +110,12 @@ def test_others_verify_an_exported_receipt_by_their_own_libraries(
     (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
     against = (on_chain.rpc, on_chain.settlement)
 
+    _, alone, against_chain = EXPORT.lines
+
     def verified(evidence: dict[str, Any], *words: str) -> tuple[int, str]:
         (tmp_path / "evidence.json").write_text(json.dumps(evidence))
-        command = [str(NODE), script, "evidence.json", *words]
+        said = against_chain.replace("RPC_URL SETTLEMENT", " ".join(words)) if words else alone
+        command = [str(NODE), *said.replace("docs/verify-receipt/with-viem.mjs", script).split()[1:]]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
         return ended.returncode, ended.stdout.splitlines()[-1] if ended.stdout else ended.stderr
 

@@ -10,6 +10,7 @@ import pytest
 
 from roles.cli.output import wait_until
 from roles.local.folder import NetworkFolder, alive
+from tests import book
 from tests.journey.conftest import ROOT, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -22,7 +23,8 @@ def states(person: Person) -> dict[str, tuple[str, str]]:
 
 def alarms(person: Person) -> set[str]:
     """What is wrong, by name. The command's exit code says whether anything is."""
-    ended = person.types("operator", "alarms", "--json")
+    (line,) = book.typed("docs/runbook.md", "tollway operator alarms [--json]").with_({"[--json]": "--json"}).lines
+    ended = person.types(*line.split()[1:])
     found = {row["alarm"] for row in json.loads(ended.stdout)}
     assert ended.returncode == bool(found)
     return found

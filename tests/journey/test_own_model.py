@@ -1,6 +1,7 @@
 """A newcomer's own model, from its file to the first paid call: five commands, and less than five minutes."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import book
 from tests.journey.conftest import ROOT, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -83,13 +85,17 @@ def test_a_models_file_is_five_commands_and_five_minutes_from_its_first_paid_cal
 ) -> None:
     newcomer = Terminal(settled, models)
     name = f"@{wallet}/{Path(file).stem}"
-    newcomer.types(f"tollway wallet create {wallet} --faucet 100")
-    said = newcomer.types(f"tollway maker register {file} --ask call=200 -w {wallet} --yes")
+    readme = book.typed("README.md", "tollway maker register iris.onnx").with_({"'X=[[5.1,3.5,1.4,0.2]]'": typed})
+    own = {"iris.onnx=@ida/iris": f"{file}={name}", "iris.onnx": file, "@ida/iris": name, "ida": wallet}
+    create, register, serve, advance, infer = (
+        re.sub("|".join(map(re.escape, own)), lambda found: own[found[0]], line) for line in readme.lines
+    )
+    newcomer.types(create)
+    said = newcomer.types(f"{register} --yes")
     assert f"tollway provider bid {name} --ask call=1000 -w {wallet}" in said, "what is next can be pasted"
-    serve = f"tollway provider serve {file}={name} --ask call=1000 --stake 1 -w {wallet} --yes"
-    with newcomer.leaves_running(serve, until="next     tollway local advance"):
-        newcomer.types("tollway local advance")
-        answer = newcomer.types(f"tollway consumer infer {name} {typed} -w alice")
+    with newcomer.leaves_running(f"{serve} --yes", until=f"next     {advance}"):
+        newcomer.types(advance)
+        answer = newcomer.types(infer)
         lasted = time.monotonic() - newcomer.began
     facts = dict(line.split(maxsplit=1) for line in answer.splitlines())
     assert facts[answers[0]].strip() == answers[1]

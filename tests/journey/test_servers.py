@@ -24,6 +24,7 @@ from roles.cli.main import ask as run
 from roles.cli.output import wait_until
 from roles.local import network
 from roles.wallet import api_keys
+from tests import book
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -38,13 +39,9 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 joblib.dump(LogisticRegression(max_iter=1000).fit(*load_iris(return_X_y=True)), sys.argv[1])
 """
-IRIS = {
-    "name": "Iris Flowers",
-    "implementation": "mlserver_sklearn.SKLearnModel",
-    "parameters": {"uri": "./iris.joblib"},
-    "inputs": [{"name": "flower", "datatype": "FP64", "shape": [-1, 4]}],
-    "outputs": [{"name": "predict", "datatype": "INT64", "shape": [-1, 1]}],
-}
+IRIS = {**json.loads(book.shown("docs/servers.md", "mlserver_sklearn.SKLearnModel").text), "name": "Iris Flowers"}
+"""The page's, by a name that a model cannot have here."""
+START, SELL = book.typed("docs/servers.md", "mlserver start ./models").lines
 RUNTIME = f"""
 import sys
 sys.path.append({DEBIAN!r})
@@ -93,7 +90,8 @@ def has_torch(program: Path) -> bool:
 @pytest.fixture(scope="module")
 def models(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models for MLServer: one of scikit-learn, one of PyTorch where there is one."""
-    folder = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.mktemp("mlserver") / "models"
+    folder.mkdir()
     for name, settings in [("iris", IRIS)] + [("line", LINE)] * has_torch(program):
         (folder / name).mkdir()
         (folder / name / "model-settings.json").write_text(json.dumps(settings))
@@ -119,7 +117,7 @@ def mlserver(program: Path, folder: Path) -> Iterator[str]:
     settings = {"host": "127.0.0.1", "http_port": http, "grpc_port": grpc, "metrics_endpoint": None}
     (folder / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0, "debug": False}))
     log = (folder / "log").open("wb")
-    process = subprocess.Popen([program, "start", folder], stdout=log, stderr=log, cwd=folder)
+    process = subprocess.Popen([program, *START.split()[1:]], stdout=log, stderr=log, cwd=folder.parent)
     url = f"http://127.0.0.1:{http}"
 
     def is_ready() -> bool:
@@ -144,7 +142,8 @@ def sold(settled: Person, program: Path, models: Path) -> Iterator[dict[str, Any
     with network.living_in(settled.home), mlserver(program, models) as url:
         run("wallet create iris --light")
         run("wallet faucet 20 --wallet iris")
-        sale = f"provider import {url} --under iris --ask call=700 --ratio 5% --stake 1 --wallet iris"
+        sale = SELL.replace("http://HOST:8080", url).replace("acme", "iris").replace("-w me", "-w iris")
+        sale = f"{sale.removeprefix('tollway ')} --ratio 5% --stake 1"
         first, again = run(sale), run(sale)
         network.advance(network.EPOCH_SECONDS)
         names = {row["model"] for row in first["sold"]}

@@ -2,18 +2,21 @@
 
 import os
 import signal
+from shlex import split
 
 import pytest
 
 from roles.cli.output import wait_until
 from roles.local.folder import NetworkFolder, alive
+from tests import book
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_a_network_survives_kill_9_and_down_and_up_without_losing_anything(settled: Person) -> None:
-    person, first = settled, settled.asks("up")
+    up, call, verify, down = (split(line)[1:] for line in book.typed("README.md", "tollway batch verify").lines)
+    person, first = settled, settled.asks(*up)
     folder = NetworkFolder.of(person.home)
     called = person.asks("consumer", "call", "@delta/dialog", "Can I send the lamp back?", "--wallet", "alice")
     assert called["answer"]
@@ -28,20 +31,16 @@ def test_a_network_survives_kill_9_and_down_and_up_without_losing_anything(settl
     assert again["gateway"] == first["gateway"], "a network keeps its ports"
     assert person.asks("consumer", "balance", "--wallet", "alice")["spent"] == before["spent"]
 
-    assert person.asks("down")["stopped"]
+    assert person.asks(*down)["stopped"]
     assert folder.running() == {}
     assert person.types("consumer", "models").returncode == 4
     person.asks("up")
-    after = person.asks("consumer", "call", "@wanda/customer-service", "Where is my parcel?", "--wallet", "alice")
-    assert after["answer"]
-    until_verified(person)
-
-
-def until_verified(person: Person) -> None:
-    """Wait until the calls are in a batch on chain that agrees with its file."""
+    streamed = person.types(*call)
+    assert streamed.returncode == 0, streamed.stderr
+    assert streamed.stdout.strip()
 
     def are_verified() -> bool:
-        rows = person.asks("batch", "verify")
+        rows = person.asks(*verify)
         return bool(rows) and all(row["ok"] and row["on_chain"] != "none" for row in rows)
 
     assert wait_until(are_verified, 120, 2), "no batch came on chain"

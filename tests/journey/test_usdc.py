@@ -20,11 +20,14 @@ from roles.cli.main import ask as run
 from roles.cli.output import wait_until
 from roles.local import actors, checks, network
 from roles.wallet import keystore, transactions
+from tests import book
 from tests.gateway.agents import an_agent, paying
+from tests.gateway.nodes import Asked, Wire, streaming
 from tests.gateway.test_a2a import a_message, answers, the_client
 from tests.gateway.test_mpp import challenge_in, credential, from_url64
 from tests.gateway.test_x402 import accepted_by
 from tests.journey.conftest import Person, settled_in
+from tests.roles.model_servers import chats, paths, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 AHEAD = 900
@@ -35,9 +38,18 @@ PAYEES = (*actors.PEOPLE, keystore.TREASURY)
 
 @pytest.fixture(scope="module")
 def dollars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """A network of its own, that nobody has called yet."""
-    with settled_in(tmp_path_factory.mktemp("usdc") / "home", "--token", "usdc") as person:
-        yield person
+    """A network of its own, that nobody has called yet; a server of the reader's answers as its dialogue model."""
+
+    async def llama(asked: Asked, wire: Wire) -> None:
+        listed = paths(chats("llama3.2"))
+        await (listed if asked.path == "/v1/models" else streaming(5, (10, 5)))(asked, wire)
+
+    with serving(llama) as server:
+        readme = book.typed("README.md", "tollway up --upstream").with_({"http://127.0.0.1:11434": server.url})
+        (_, _, *options) = readme.lines[0].split()
+        with settled_in(tmp_path_factory.mktemp("usdc") / "home", "--token", "usdc", *options) as person:
+            yield person
+        assert any(asked.path == "/v1/chat/completions" for asked in server.asked), "it was asked"
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """A weaver's first minutes: a file to start from, what is wrong in it, and its picture."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from ledger.core.catalog import patterns
 from roles.cli import main
 from roles.cli.output import mode
 from roles.cli.shared import bundles
+from tests import book
 
 GOOD = ["@acme/a", "@acme/b"]
 
@@ -34,6 +36,17 @@ def test_a_new_capsule_checks_and_is_drawn_with_its_names(capsys: pytest.Capture
     shown = capsys.readouterr().out
     assert all(name in shown for name in GOOD)
     assert "0x000" not in shown
+
+
+def test_the_books_step_of_glue_fits_a_capsule(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsule = patterns.start("@me/flow", GOOD, patterns.Pattern.serial)
+    page = json.loads("{" + book.shown("docs/glue.md", '"export": "longest"').text.replace("[ ...,", "[") + "}")
+    whole = {**capsule, "steps": [*capsule["steps"], *page["steps"]], "glue": page["glue"]}
+    (folder / "capsule.json").write_text(json.dumps(whole))
+    assert main.run(["weaver", "check", "capsule.json"]) == 1
+    assert "glue.wasm" in capsys.readouterr().err, "the file that the page names has to be there"
+    shutil.copy(Path(__file__).parents[2] / "deploy" / "demo" / "glue" / "glue.wasm", folder)
+    assert main.run(["weaver", "check", "capsule.json"]) == 0
 
 
 def test_a_file_that_is_there_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from eth_account import Account
 
 from ledger.core.values.ids import Address, to_hex
+from tests import book
 from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.nodes import Asked, Node, Wire, answering, streaming
 from tests.gateway.test_x402 import MINED, PRICE, chain
@@ -72,3 +73,18 @@ def test_mppx_of_npm_pays_by_a_charge_and_reads_its_receipt(
 ) -> None:
     for receipt in paid_by("mppx_charge.mjs", chain, node, tmp_path, record_property):
         assert (receipt["method"], receipt["status"], receipt["reference"]) == ("evm", "success", to_hex(MINED))
+
+
+def test_the_readmes_client_of_mppx_pays(chain: World, node: Node, tmp_path: Path) -> None:
+    url, readme = chain.gateway().url, book.typed("gateway/README.md", "Mppx.create").with_({"0x...": to_hex(TOKEN)})
+    body = json.dumps({"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50})
+    request = f'{{method: "POST", headers: {{"content-type": "application/json"}}, body: {json.dumps(body)}}}'
+    (tmp_path / "readme.mjs").write_text(
+        'import { privateKeyToAccount } from "viem/accounts";\n'
+        f'const account = privateKeyToAccount("{SECRET}");\n'
+        f'{readme.text}\nconsole.log((await fetch("{url}/v1/chat/completions", {request})).status);\n'
+    )
+    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    ended = subprocess.run([NODE, "readme.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout == "200\n", ended.stderr
+    assert [one.receipt.charge for one in chain.receipts_of(PAYER)] == [PRICE]

@@ -42,6 +42,7 @@ from ledger.store.access.permits import StoredPermit
 from ledger.store.chain import chain_time
 from ledger.store.session import connection_of, unit_of_work
 from ledger.store.settlement import transactions
+from tests import book
 from tests import builders as b
 from tests.fakechain import SENDER, FakeChain
 from tests.gateway.upto import Tokens
@@ -608,8 +609,12 @@ def test_the_operator_sees_a_debt_by_command_and_forgives_it_after_its_deadline(
     monkeypatch.setenv("LEDGER_DATABASE_URL", postgres_url)
     monkeypatch.setenv("LEDGER_LANE", to_hex(b.LANE))
 
-    def said(*arguments: str) -> tuple[int, Any]:
-        code = operate.main(["permits", *arguments])
+    show = book.typed("docs/runbook.md", "python -m ledger.operate permits")
+    forgive = book.typed("docs/runbook.md", "python -m ledger.operate permits --forgive ID")
+
+    def said(page: book.Block = show) -> tuple[int, Any]:
+        (line,) = page.lines
+        code = operate.main(line.removeprefix("python -m ledger.operate ").split())
         return code, json.loads(capsys.readouterr().out)
 
     assert said() == (0, {"permits": {}, "debts": []})
@@ -624,12 +629,15 @@ def test_the_operator_sees_a_debt_by_command_and_forgives_it_after_its_deadline(
     [debt] = shown["debts"]
     assert (debt["payer"], debt["atoms"], debt["error"]) == (to_hex(PAYER), str(charged), "TRANSFER_FROM_FAILED")
     with pytest.raises(SystemExit):
-        said("--forgive", debt["id"])
+        said(forgive.with_({"ID": debt["id"]}))
     assert "its deadline has to pass first" in capsys.readouterr().err
     tokens.ahead = 2_000
     settle(engine, tokens, 10**9)
     assert said()[1]["debts"][0]["status"] == "failed"
-    assert said("--forgive", debt["id"]) == (0, {"permits": {"settled": shown["permits"]["owed"]}, "debts": []})
+    assert said(forgive.with_({"ID": debt["id"]})) == (
+        0,
+        {"permits": {"settled": shown["permits"]["owed"]}, "debts": []},
+    )
 
 
 A_PERMIT = Permit(PAYER, WALLET, SENDER, TOKEN, MOST, 10, 10_000, Digest(bytes(32)))

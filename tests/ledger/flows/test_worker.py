@@ -27,6 +27,7 @@ from ledger.store.chain import parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
+from tests import book
 from tests import builders as b
 from tests.conftest import an_anvil, stop
 from tests.ledger.chain.conftest import FUNDS, open_lane, time_of
@@ -128,11 +129,14 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
             "LEDGER_RELAY_CLAIMS": "true",
             "LEDGER_OPERATOR_KEY": OPERATOR_KEY,
         }
-        celery = (sys.executable, "-m", "celery", "-A", "ledger.worker")
+        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         log = (tmp_path / "worker.log").open("wb")
-        schedule = str(tmp_path / "beat")
-        commands = (("worker", "-c", "1", "-l", "INFO"), ("beat", "-s", schedule, "--pidfile="))
-        started = [subprocess.Popen([*celery, *c], env=environment, stdout=log, stderr=log) for c in commands]
+        migrations, *commands = book.typed("ledger/README.md", "celery -A ledger.worker").lines
+        subprocess.run(migrations.split(), env=environment, cwd=tmp_path, check=True)
+        started = [
+            subprocess.Popen(command.split(), env=environment, cwd=tmp_path, stdout=log, stderr=log)
+            for command in commands
+        ]
         try:
             yield Network(engine, chain, rpc_url, lane, environment)
         finally:

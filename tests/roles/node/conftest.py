@@ -21,10 +21,10 @@ MODELS = ROOT / "deploy" / "demo" / "models"
 class RunningNode:
     """A child process serving models, and its address."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, folder: Path = ROOT) -> None:
         command = [sys.executable, "-m", "roles.node", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.search(r"http://[^ ]+:\d+", line)

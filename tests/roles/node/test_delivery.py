@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ledger.core.catalog.bids import Role, decode
@@ -17,6 +20,7 @@ from ledger.store.receipts import terms
 from ledger.store.session import unit_of_work
 from roles.node.artifacts.download import Seller, pull
 from roles.node.artifacts.layout import Layout
+from tests import book
 from tests.gateway.conftest import consumer, world
 from tests.gateway.world import MAKER, World, a_model, a_signer
 from tests.roles.node.conftest import ROOT, RunningNode
@@ -75,18 +79,41 @@ async def test_without_money_nothing_is_delivered(world: World, consumer: Signer
         assert node.stop() == 0
 
 
-def test_packing_and_pulling_by_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "roles.node.artifacts"]
-    folder = ROOT / "deploy" / "demo" / "models" / "kb"
-    packed = subprocess.run(
-        [*command, "pack", str(folder), str(tmp_path / "a")], capture_output=True, text=True, cwd=ROOT
-    )
-    digest = packed.stdout.split('"digest": "')[1].split('"')[0]
-    node = RunningNode("--artifacts", str(tmp_path / "a"))
+def test_the_readmes_nodes_serve_resell_and_deliver(tmp_path: Path) -> None:
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    serve, resell, pack, deliver, pull = book.typed("roles/node/README.md", "python -m roles.node").lines
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def node(line: str) -> RunningNode:
+        """The line's node, on a free port."""
+        typed, _, _ = line.removeprefix("python -m roles.node ").partition(" --port ")
+        return RunningNode(*typed.split(), folder=tmp_path)
+
+    def typed(line: str) -> str:
+        """What the line printed."""
+        command = [sys.executable, *line.split()[1:]]
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    serving = node(serve)
     try:
-        arguments = ["pull", digest, str(tmp_path / "b"), "--peer", node.url, "--unpack", str(tmp_path / "kb")]
-        pulled = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
-        assert pulled.returncode == 0, pulled.stderr
-        assert (tmp_path / "kb" / "index.npy").read_bytes() == (folder / "index.npy").read_bytes()
+        names = {model["id"] for model in httpx.get(f"{serving.url}/v1/models").json()["data"]}
+        assert "@acme/dialog" in names
+        reselling = node(resell.replace("http://127.0.0.1:11434#llama3.2", f"{serving.url}#@acme/dialog"))
+        try:
+            asked = {"model": "@acme/chat", "messages": [{"role": "user", "content": "Where is my parcel?"}]}
+            answer = httpx.post(f"{reselling.url}/v1/chat/completions", json=asked, timeout=60).json()
+            assert answer["choices"][0]["message"]["content"]
+        finally:
+            assert reselling.stop() == 0
     finally:
-        assert node.stop() == 0
+        assert serving.stop() == 0
+    digest = json.loads(typed(pack))["digest"]
+    delivering = node(deliver)
+    try:
+        typed(pull.replace("sha256:...", digest).replace("http://127.0.0.1:8003", delivering.url))
+        packed = tmp_path / "deploy" / "demo" / "models" / "kb" / "index.npy"
+        assert (tmp_path / "kb" / "index.npy").read_bytes() == packed.read_bytes()
+    finally:
+        assert delivering.stop() == 0
