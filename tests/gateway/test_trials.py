@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from ledger.core.values.typed_data import Signer
 from ledger.store.receipts.receipts import Signed
 from roles.cli import main
 from roles.wallet import keystore
+from tests import book
 from tests.gateway.nodes import answering, hanging
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_workflows import earned
@@ -257,6 +261,18 @@ def test_a_consumer_that_leaves_pays_for_what_served_and_nothing_more_is_asked(
     assert is_of_its_own(world.receipts_of(consumer.address)[0])
     eventually(lambda: loom.gateway.gateway.leases.outstanding() == 0)
     assert loom.nodes[2].asked == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_page_of_capsules_tries_a_file_with_curl(loom: Loom, consumer: Signer, tmp_path: Path) -> None:
+    feeling = loom.classifier("feeling", inferring("joy"))
+    known(loom, feeling)
+    draft = a_draft(pinned("feel", feeling, {"text": LAST}), output={"content": "$steps.feel.output.label"})
+    (tmp_path / "capsule.json").write_text(json.dumps(draft))
+    environment = {**os.environ, "GATEWAY": loom.gateway.url, "KEY": loom.consumer(consumer)}
+    typed = ["sh", "-c", book.typed("docs/capsules.md", "$GATEWAY/v1/try").text]
+    answer = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, check=True).stdout
+    assert json.loads(answer)["text"] == "joy"
 
 
 def test_the_command_line_tries_a_file_with_placeholders_and_with_its_own_glue(

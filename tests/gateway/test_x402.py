@@ -96,7 +96,7 @@ def a_client(most: str = "1000000") -> tuple[x402Client, Address]:
     """A stock client with a wallet of its own, which pays at most so many atoms at once, as the README says to it."""
     account = Account.create()
     client = x402Client()
-    readme = book.typed("gateway/README.md", "client.set_spend_controls")
+    readme = book.typed("gateway/README.md", "max_amount_per_payment")
     exec(readme.with_({"0x...": to_hex(TOKEN), "1000000": most}).text, {"client": client})
     client.register(f"eip155:{CHAIN}", ExactEvmScheme(account))
     return client, Address(bytes.fromhex(account.address[2:]))

@@ -39,6 +39,7 @@ from ledger.flows.x402 import channels
 from ledger.store.access import channels as store
 from ledger.store.access.channels import StoredChannel
 from ledger.store.session import unit_of_work
+from tests import book
 from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.clients.test_paying import HERE
 from tests.gateway.clients.test_permits import FOLDER, TOKENS, Lane, a_lane, anvil_with_contracts, now, send_and_follow
@@ -118,20 +119,26 @@ def lane(
 
 def a_payer(lane: Channels, deposits: int = 100, *, reads: bool = True) -> tuple[x402Client, LocalAccount]:
     """A stock client that pays by channels, and deposits so many prices at once; it can ask the chain, or cannot."""
-    account: LocalAccount = Account.create()
-    lane.chain.rpc("anvil_setBalance", account.address, hex(10**18))
-    lane.chain.transact(FUNDS, lane.chain.calls.transfer(party(account), TOKENS))
-    client = x402Client()
-    token: Any = {
-        "network": f"eip155:{CHAIN}",
-        "asset": lane.chain.deployment.token,
-        "max_amount_per_payment": "1000000",
-    }
-    client.set_spend_controls({"allowed_assets": [token]})
+    account, client = a_wallet(lane), x402Client()
+    client.set_spend_controls({"allowed_assets": [its_token(lane)]})
     signer: Any = EthAccountSignerWithRPC(account, lane.chain.url) if reads else account
     scheme = BatchSettlementEvmScheme(signer, BatchSettlementDepositPolicy(deposit_multiplier=deposits))
     client.register(f"eip155:{CHAIN}", scheme)
     return client, account
+
+
+def a_wallet(lane: Channels) -> LocalAccount:
+    """A payer with tokens."""
+    account: LocalAccount = Account.create()
+    lane.chain.rpc("anvil_setBalance", account.address, hex(10**18))
+    lane.chain.transact(FUNDS, lane.chain.calls.transfer(party(account), TOKENS))
+    return account
+
+
+def its_token(lane: Channels) -> Any:
+    """What a client's spend controls say of the lane's token."""
+    token = lane.chain.deployment.token
+    return {"network": f"eip155:{CHAIN}", "asset": token, "max_amount_per_payment": "1000000"}
 
 
 def http_of(lane: Channels, client: x402Client) -> httpx.AsyncClient:
@@ -142,6 +149,16 @@ async def served(http: httpx.AsyncClient, **more: Any) -> httpx.Response:
     response = await http.post("/v1/chat/completions", json={**BODY, **more})
     assert response.status_code == 200, response.text
     return response
+
+
+async def test_the_client_of_the_readme_pays(lane: Channels) -> None:
+    readme = book.typed("gateway/README.md", "BatchSettlementEvmScheme").with_({"[...]": json.dumps([its_token(lane)])})
+    known: dict[str, Any] = {"SECRET": a_wallet(lane).key, "RPC_URL": lane.chain.url}
+    exec(readme.text, known)
+    with lane.watch():
+        async with http_of(lane, known["client"]) as http:
+            await served(http)
+    assert lane.charged() == PRICE
 
 
 async def test_one_deposit_pays_call_after_call_and_is_claimed_as_the_receipts_say(lane: Channels) -> None:
@@ -167,11 +184,13 @@ async def test_one_deposit_pays_call_after_call_and_is_claimed_as_the_receipts_s
 
 async def insisting(http: httpx.AsyncClient) -> None:
     """A caller that sends a call again when the stock client gives up: it signs again once, and two of its calls may
-    have signed the same voucher meanwhile.
+    have signed the same voucher meanwhile. Or when an address has more unpaid requests at once than are let in.
     """
     for _ in range(10):
         response = await http.post("/v1/chat/completions", json=BODY)
-        if response.status_code != 402:
+        if response.status_code == 503:
+            await asyncio.sleep(int(response.headers["retry-after"]))
+        elif response.status_code != 402:
             break
     assert response.status_code == 200, response.text
 
