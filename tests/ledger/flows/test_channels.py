@@ -4,6 +4,7 @@ their calls say.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from ledger import operate
 from ledger.core.accounts import channels as rules
 from ledger.core.accounts.channels import (
     COLLECTOR,
@@ -31,7 +33,7 @@ from ledger.core.accounts.channels import (
     Status,
 )
 from ledger.core.settlement import transactions as intents
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.flows.x402 import channels
 from ledger.store.access import channels as store
 from ledger.store.access.channels import NO_DEPOSIT, Call, Entered, Shown, StoredChannel
@@ -399,6 +401,27 @@ def test_a_call_whose_gateway_ended_is_over_when_it_would_be(engine: Engine, esc
         with unit_of_work(engine) as session:
             channels.forget(session, b.LANE, now)
         assert known(engine, one).totals.held == held
+
+
+def test_the_operator_sees_channels_and_what_is_lost_by_command(
+    engine: Engine,
+    escrow: Escrow,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LEDGER_DATABASE_URL", postgres_url)
+    monkeypatch.setenv("LEDGER_LANE", to_hex(b.LANE))
+    one = opened(engine, escrow)
+    assert operate.main(["permits"]) == 0
+    [said] = json.loads(capsys.readouterr().out)["channels"]
+    assert (said["id"], said["balance"], said["lost"]) == (to_hex(one.id), str(DEPOSIT), "0")
+    enter(engine, one)
+    charge(engine, 1, MOST + 5)
+    sweeps(engine, escrow)
+    assert operate.main(["permits"]) == 1
+    [said] = json.loads(capsys.readouterr().out)["channels"]
+    assert (said["charged"], said["lost"]) == (str(MOST + 5), "5")
 
 
 def test_the_contracts_of_others_are_where_the_stock_client_says() -> None:
