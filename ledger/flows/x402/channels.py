@@ -92,6 +92,8 @@ def _note_seen(session: Session, one: StoredChannel, seen: Seen, refused: str | 
     status, why = holder(totals, seen, one.least), refused or one.error
     if status is Status.open and (refused is not None or one.status is Status.refused):
         status = Status.refused
+    if one.status in (Status.open, Status.leaving) and status not in (one.status, Status.leaving):
+        status = Status.requested
     if status is Status.refused:
         why = why or EMPTY
     lost = Totals(seen.balance, seen.claimed, totals.voucher, totals.charged).lost

@@ -317,7 +317,7 @@ def forget(session: Session, lane: Lane, now: int) -> int:
         col(ChannelCallRow.lane) == col(ChannelRow.lane), col(ChannelCallRow.channel) == col(ChannelRow.id), _is_open()
     )
     idle = and_(
-        col(ChannelRow.status).in_((Status.open, Status.leaving)),
+        col(ChannelRow.status).not_in(_WAITING),
         or_(
             col(ChannelRow.used_at) < now - FORGET_MS,
             and_(

@@ -236,6 +236,36 @@ def test_who_asks_for_the_rest_is_claimed_at_once_and_makes_no_call(engine: Engi
     assert enter(engine, more, 3, now=120_000).answer is Answer.admitted
 
 
+def test_an_empty_channel_that_is_in_use_stops_no_look(engine: Engine, escrow: Escrow) -> None:
+    one, other = opened(engine, escrow), opened(engine, escrow, a_channel(1))
+    escrow.held[one.id] = Seen(0, 0)
+    for now in (20_000, 40_000):
+        enter(engine, other, now=now)
+        sweeps(engine, escrow, now, times=1)
+        assert known(engine, other).checked_at == now
+
+
+def test_a_channel_of_an_atom_whose_payer_leaves_takes_no_place(engine: Engine, escrow: Escrow) -> None:
+    one = replace(shown(a_channel(), deposit=0), least=10)
+    escrow.held[one.id] = Seen(1, 0, leaving=77)
+    enter(engine, one)
+    sweeps(engine, escrow)
+    assert (known(engine, one).status, known(engine, one).error) == (Status.refused, EMPTY)
+
+
+def test_who_has_taken_out_what_it_asked_for_is_checked_as_a_new_one(engine: Engine, escrow: Escrow) -> None:
+    one = shown(a_channel(), deposit=0)
+    with unit_of_work(engine) as session:
+        store.enter(session, b.OTHER_LANE, one, Call(Digest(bytes(32)), ADVANCER, MOST, 9), 1)
+    escrow.held[one.id] = Seen(DEPOSIT, 0, leaving=77)
+    enter(engine, one)
+    sweeps(engine, escrow)
+    assert known(engine, one).status is Status.leaving
+    escrow.held[one.id] = Seen(DEPOSIT - 1, 0)
+    sweeps(engine, escrow, 20_000)
+    assert known(engine, one).status is Status.refused, "another lane has it"
+
+
 def test_without_a_late_look_of_the_worker_no_call_is_made(engine: Engine, escrow: Escrow) -> None:
     one = opened(engine, escrow)
     assert enter(engine, one, now=FRESH_MS + 2).answer is None
