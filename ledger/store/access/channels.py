@@ -308,11 +308,10 @@ def forget(session: Session, lane: Lane, now: int) -> int:
     nobody used for long and of which nothing is worth a claim. A channel that comes again begins with what was claimed.
     How many channels.
     """
-    over = or_(
-        and_(col(ChannelCallRow.status) == "held", col(ChannelCallRow.until) < now),
-        and_(col(ChannelCallRow.status) == "released", col(ChannelCallRow.until) < now - RELEASED_MS),
-    )
-    change(session, remove(ChannelCallRow).filter_by(lane=lane).where(over))
+    until = col(ChannelCallRow.until)
+    over = update(ChannelCallRow).filter_by(lane=lane, status="held").where(until < now)
+    change(session, over.values(status="released", until=now))  # a receipt that is late still counts
+    change(session, remove(ChannelCallRow).filter_by(lane=lane, status="released").where(until < now - RELEASED_MS))
     has_calls = select(ChannelCallRow.call).where(
         col(ChannelCallRow.lane) == col(ChannelRow.lane), col(ChannelCallRow.channel) == col(ChannelRow.id), _is_open()
     )

@@ -429,6 +429,9 @@ def test_a_call_whose_gateway_ended_is_over_when_it_would_be(engine: Engine, esc
         with unit_of_work(engine) as session:
             channels.forget(session, b.LANE, now)
         assert known(engine, one).totals.held == held
+    charge(engine, 1)
+    sweeps(engine, escrow, 1_003)
+    assert known(engine, one).totals.charged == MOST, "its receipt came late"
 
 
 def test_the_contracts_of_others_are_where_the_stock_client_says() -> None:
