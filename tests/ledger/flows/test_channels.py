@@ -363,6 +363,22 @@ def test_strangers_open_a_bounded_number_of_channels(
     assert enter(engine, shown(a_channel(9, payer=WALLET))).channel is not None, "who was refused takes no place"
 
 
+def test_whom_strangers_name_as_their_payer_may_open_channels(engine: Engine, escrow: Escrow) -> None:
+    for number in range(2 * MOST_A_PAYER):
+        enter(engine, shown(a_channel(number + 1, payer_authorizer=WALLET), deposit=0))
+    opened(engine, escrow)
+
+
+def test_strangers_who_ask_for_looks_leave_half_of_them_to_who_is_watched(engine: Engine, escrow: Escrow) -> None:
+    watched = opened(engine, escrow)
+    for number in range(1, 9):
+        enter(engine, shown(a_channel(number, payer=Address(bytes((number,)) * 20)), deposit=0), now=20_000)
+    with unit_of_work(engine) as session:
+        looked_at = store.to_look_at(session, b.LANE, 5_000, 2)
+        assert (watched.id in [one.id for one in looked_at], len(looked_at)) == (True, 2)
+        assert len(store.to_look_at(session, b.LANE, 5_000, 64)) == 9
+
+
 def test_deposits_on_their_way_are_few(engine: Engine, escrow: Escrow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "MOST_SENT", 1)
     many = [shown(a_channel(number, payer=Address(bytes((number,)) * 20))) for number in (1, 2)]
