@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from ledger.core.accounts import channels as rules
@@ -377,6 +377,26 @@ def test_strangers_who_ask_for_looks_leave_half_of_them_to_who_is_watched(engine
         looked_at = store.to_look_at(session, b.LANE, 5_000, 2)
         assert (watched.id in [one.id for one in looked_at], len(looked_at)) == (True, 2)
         assert len(store.to_look_at(session, b.LANE, 5_000, 64)) == 9
+
+
+def test_no_call_waits_for_a_channel_while_the_chain_is_asked_about_others(
+    engine: Engine, escrow: Escrow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [shown(a_channel(number, payer=Address(bytes((number + 1,)) * 20))) for number in range(3)]
+    for one in many:
+        enter(engine, one)
+    asked = list[Address]()
+
+    def balance(payer: Address) -> int:
+        asked.append(payer)
+        with unit_of_work(engine) as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            session.execute(text("SELECT id FROM channels FOR UPDATE"))
+        return 0
+
+    monkeypatch.setattr(escrow, "balance", balance)
+    sweeps(engine, escrow, times=1)
+    assert len(asked) == 3
 
 
 def test_deposits_on_their_way_are_few(engine: Engine, escrow: Escrow, monkeypatch: pytest.MonkeyPatch) -> None:
