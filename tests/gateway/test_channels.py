@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from sqlalchemy import text
 from x402.http.clients.httpx import x402HttpxClient
 
@@ -177,7 +178,7 @@ def naming(header: dict[str, str], payer: LocalAccount, signer: LocalAccount) ->
         ]
     )
     config = named | {"salt": to_hex(one.salt)}
-    signed = signer.unsafe_sign_hash(voucher_digest(CHAIN, one.id(CHAIN), PRICE)).signature
+    signed = signer.unsafe_sign_hash(Hash32(voucher_digest(CHAIN, one.id(CHAIN), PRICE))).signature
     voucher = {"channelId": to_hex(one.id(CHAIN)), "maxClaimableAmount": str(PRICE), "signature": to_hex(signed)}
     header = changed(changed(header, "channelConfig", **config), "voucher", **voucher)
     return changed(header, "", type="voucher")
