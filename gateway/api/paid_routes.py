@@ -157,14 +157,14 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         with _waiting(gateway, payment):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
         caller, key = await _payer(gateway, payment), idempotency_key(headers) or payment.key
-        identity, keyed = call_id(gateway.lane, payment.payer, NO_KEY, path, key or os.urandom(32)), key is not None
+        identity, keyed = call_id(gateway.lane, payment.asker, NO_KEY, path, key or os.urandom(32)), key is not None
     else:
         caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
         if caller.limited:
             client.more_headers += gateway.authenticator.rate_headers(caller)
         _open(gateway, client)
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-    account = payment.payer if payment is not None else caller.consumer
+    account = payment.asker if payment is not None else caller.consumer
     realm = realm_named(headers, caller.key if payment is None else None)
     catalog = gateway.catalog_for(account, realm, now)  # before the name that was asked for is looked at
     if path == trials.PATH:
@@ -203,7 +203,7 @@ def _waiting(gateway: Gateway, payment: Payment | PermitPayment | ChannelPayment
     """A place of its payer for a payment whose body is read, or that waits for the chain."""
     advanced = gateway.permitted if isinstance(payment, PermitPayment) else gateway.vouching
     places = gateway.payments if isinstance(payment, Payment) else advanced
-    return places.place(to_hex(payment.payer))
+    return places.place(to_hex(payment.asker))
 
 
 async def _payer(gateway: Gateway, payment: Payment | PermitPayment | ChannelPayment) -> Caller:

@@ -91,7 +91,7 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def account(self) -> Address:
         """Whose request it is: its caller's, also where an account of the operator's advances it."""
-        return self.payment.payer if self.payment is not None else self.caller.consumer
+        return self.payment.asker if self.payment is not None else self.caller.consumer
 
     def allowance(self, gateway: Gateway, model: str) -> Allowance | None:
         """What a call of a model is taken of that this request makes, where its key has a budget."""

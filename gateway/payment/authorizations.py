@@ -46,6 +46,11 @@ class Payment:
         return self.signed.payer
 
     @property
+    def asker(self) -> Address:
+        """Who asks for the call: its payer signed."""
+        return self.signed.payer
+
+    @property
     def amount(self) -> int:
         return self.signed.amount
 

@@ -46,6 +46,13 @@ class ChannelPayment:
         return self.shown.channel.payer
 
     @property
+    def asker(self) -> Address:
+        """Who asks for the call: whose key signed the voucher. Until the payer's deposit is there, anybody may have
+        written anybody as the payer.
+        """
+        return self.shown.channel.payer_authorizer
+
+    @property
     def key(self) -> bytes | None:
         """The idempotency key of the call it pays for, if it names one: a voucher says a total, and no call."""
         return b"x402:" + self.identifier.encode() if self.identifier is not None else None

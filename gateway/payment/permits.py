@@ -51,6 +51,11 @@ class PermitPayment:
         return self.signed.payer
 
     @property
+    def asker(self) -> Address:
+        """Who asks for the call: its payer signed."""
+        return self.signed.payer
+
+    @property
     def amount(self) -> int:
         """The most that the call may be charged."""
         return self.signed.amount

@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from sqlalchemy import text
 from x402.http.clients.httpx import x402HttpxClient
 
 from gateway.payment.turns import Turns
-from ledger.core.accounts.channels import CONTRACT, DELAY_SECONDS, Seen, Status
+from ledger.core.accounts.channels import CONTRACT, DELAY_SECONDS, Seen, Status, voucher_digest
 from ledger.core.values.ids import PRIVATE_LANE, Digest, to_hex
 from ledger.store.session import unit_of_work
-from tests.gateway.channels import Escrow, a_payer, a_worker, known, signature
+from tests.gateway.channels import Escrow, a_config, a_payer, a_worker, known, signature
 from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.test_upto import code_of, message_of, ways
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
 from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, call, offering, party
-from tests.gateway.world import OPERATOR, Running, World
+from tests.gateway.world import CHAIN, OPERATOR, Running, World
 
 
 @pytest.fixture
@@ -160,6 +162,35 @@ async def test_a_payment_that_is_worth_nothing_is_refused_in_words_and_stores_no
         refused = call(gateway, await signature(gateway, a_payer()[0], **other))
         assert (refused.status_code, said in message_of(refused)) == (402, True), refused.text
     assert (known(chain.engine, PRIVATE_LANE), node.asked) == ([], [])
+
+
+def naming(header: dict[str, str], payer: LocalAccount, signer: LocalAccount) -> dict[str, str]:
+    """A voucher of a channel that names a payer, and a signer of its vouchers who need not be asked by that payer."""
+    payload = json.loads(base64.b64decode(header["PAYMENT-SIGNATURE"]))["payload"]
+    named = {"payer": payer.address, "payerAuthorizer": signer.address}
+    one = a_config(
+        [
+            *(
+                {**payload["channelConfig"], **named}[name]
+                for name in ("payer", "payerAuthorizer", "receiver", "receiverAuthorizer", "token", "withdrawDelay")
+            ),
+            bytes(32),
+        ]
+    )
+    config = named | {"salt": to_hex(one.salt)}
+    signed = signer.unsafe_sign_hash(Hash32(voucher_digest(CHAIN, one.id(CHAIN), PRICE))).signature
+    voucher = {"channelId": to_hex(one.id(CHAIN)), "maxClaimableAmount": str(PRICE), "signature": to_hex(signed)}
+    header = changed(changed(header, "channelConfig", **config), "voucher", **voucher)
+    return changed(header, "", type="voucher")
+
+
+async def test_who_names_somebody_as_the_payer_of_a_channel_is_not_taken_for_that(gateway: Running) -> None:
+    client, victim = a_payer()
+    header, key = await signature(gateway, client), {"Idempotency-Key": "order-17"}
+    assert call(gateway, header | key).status_code == 200
+    _, stranger = a_payer()
+    forged = naming(header, victim, stranger)
+    assert code_of(call(gateway, forged | key))[0] == 402, "not the answer that was stored"
 
 
 async def test_a_deposit_that_cannot_be_taken_is_said_why(chain: World, gateway: Running, escrow: Escrow) -> None:

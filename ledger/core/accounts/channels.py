@@ -12,7 +12,8 @@ the worker looks, and not on a channel that its payer is leaving.
     opening   -> requested  that is confirmed, or was lost: the worker looks again
     open      -> requested  a deposit was sent with a call, or the last look is long ago
     open      -> leaving    its payer asked for the rest: what was charged is claimed, and no call is made
-    leaving   -> open       it has taken that
+    open      -> requested  it holds nothing any more
+    leaving   -> requested  its payer has taken that: it is looked at as a new one, which may owe, or be in another lane
     refused   -> leaving    the same of one that was open before
 """
 
@@ -127,7 +128,7 @@ NEXT: Final[Mapping[Status, frozenset[Status]]] = {
     Status.opening: frozenset((Status.requested,)),
     Status.open: frozenset((Status.requested, Status.open, Status.leaving)),
     Status.refused: frozenset((Status.requested, Status.refused, Status.leaving)),
-    Status.leaving: frozenset((Status.requested, Status.open, Status.leaving)),
+    Status.leaving: frozenset((Status.requested, Status.leaving)),
 }
 """What may follow. A look may find the same again."""
 
@@ -227,10 +228,12 @@ def is_worth(seen: Seen, least: Atoms) -> bool:
 
 
 def holder(stored: Totals, seen: Seen, least: Atoms) -> Status:
-    """How far a channel has come that the chain was asked about. One that was open before may be empty."""
-    if seen.leaving:
-        return Status.leaving
-    return Status.open if stored.balance or is_worth(seen, least) else Status.refused
+    """How far a channel has come that the chain was asked about. One that was open before may be empty; a new one may
+    not, even if its payer leaves: strangers would fill the lane with channels of one atom.
+    """
+    if not stored.balance and not is_worth(seen, least):
+        return Status.refused
+    return Status.leaving if seen.leaving else Status.open
 
 
 def wrong(channel: Channel, payee: Address, claimer: Address, token: Address) -> str | None:

@@ -7,7 +7,7 @@ next.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
@@ -58,12 +58,14 @@ def look(session: Session, lane: Lane, chain: Chain, sender: Address, confirmati
         return sum(_refuse(session, one, missing, now) for one in asked if one.status is Status.requested)
     found = contracts.seen(chain, [one.id for one in asked], confirmations) if asked else []
     done, room = 0, MOST_SENT - len(channels.opening(session, lane))
-    for one, seen in zip(asked, found, strict=True):
+    offering = [one for one, seen in zip(asked, found, strict=True) if one.deposit.amount and not seen.leaving]
+    checked = {one.id: _check(chain, one, sender) for one in offering[: max(0, room)]}
+    for one, seen in zip(asked, found, strict=True):  # the chain is not asked any more: from here on calls wait for it
         refused = _why_not(session, one, sender) if one.status is Status.requested else None
         if refused is not None or not one.deposit.amount or seen.leaving:
             done += _note_seen(session, one, seen, refused, now)
-        elif room > 0 and _open(session, chain, sender, (one, seen), now):
-            done, room = done + 1, room - 1
+        elif _open(session, (one, seen), checked.get(one.id, UNKNOWN), sender, now):
+            done += 1
         else:
             channels.set_checked(session, one, now)
     return done
@@ -92,6 +94,8 @@ def _note_seen(session: Session, one: StoredChannel, seen: Seen, refused: str | 
     status, why = holder(totals, seen, one.least), refused or one.error
     if status is Status.open and (refused is not None or one.status is Status.refused):
         status = Status.refused
+    if one.status in (Status.open, Status.leaving) and status not in (one.status, Status.leaving):
+        status = Status.requested
     if status is Status.refused:
         why = why or EMPTY
     lost = Totals(seen.balance, seen.claimed, totals.voucher, totals.charged).lost
@@ -105,21 +109,40 @@ def _refuse(session: Session, one: StoredChannel, why: str, now: int) -> bool:
     return channels.set_status(session, one, Status.refused, checked_at=now, error=why, deposit=0)
 
 
-def _open(session: Session, chain: Chain, sender: Address, found: tuple[StoredChannel, Seen], now: int) -> bool:
-    """Intend to take the deposit that was sent with a call, or say why not. False while the chain does not say it."""
-    one, seen = found
-    call = contracts.deposit(one.channel, one.deposit)
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Whether the chain said what becomes of a deposit, and why it is not taken."""
+
+    known: bool
+    why: str | None = None
+
+
+UNKNOWN = _Checked(known=False)
+
+
+def _check(chain: Chain, one: StoredChannel, sender: Address) -> _Checked:
+    """Ask the chain whether the deposit that was sent with a call can be taken."""
     try:
         why = _why_not_taken(chain, one)
         if why is None:
-            contracts.gas(chain, sender, call)
+            contracts.gas(chain, sender, contracts.deposit(one.channel, one.deposit))
     except Rejected as rejected:
         why = rejected.message
     except Unavailable as unknown:
         log.warning("channel_not_checked", extra={"channel": to_hex(one.id), "reason": unknown.message})
+        return UNKNOWN
+    return _Checked(known=True, why=why)
+
+
+def _open(session: Session, found: tuple[StoredChannel, Seen], checked: _Checked, sender: Address, now: int) -> bool:
+    """Intend to take the deposit that was sent with a call, or say why not. False while the chain does not say it."""
+    one, seen = found
+    if not checked.known:
         return False
-    if why is not None:
-        return _note_seen(session, replace(one, error=f"the deposit could not be taken: {why}"), seen, None, now)
+    if checked.why is not None:
+        why = f"the deposit could not be taken: {checked.why}"
+        return _note_seen(session, replace(one, error=why), seen, None, now)
+    call = contracts.deposit(one.channel, one.deposit)
     if transactions.intend_again(session, one.lane, one.opens, sender, call, now):
         return channels.set_status(session, one, Status.opening)
     return False

@@ -146,7 +146,14 @@ def _make(session: Session, lane: Lane, shown: Shown, now: int) -> StoredChannel
     of_lane = select(func.count()).select_from(ChannelRow).where(*counted)
     if session.exec(of_lane).one() >= MOST_CHANNELS:
         return None
-    if session.exec(of_lane.where(col(ChannelRow.payer) == shown.channel.payer)).one() >= MOST_A_PAYER:
+    of_payer = of_lane.where(col(ChannelRow.payer) == shown.channel.payer).where(
+        or_(  # what others merely wrote its name into is none of its own
+            col(ChannelRow.payer_authorizer) == shown.channel.payer_authorizer,
+            col(ChannelRow.balance) > 0,
+            col(ChannelRow.status) == Status.opening,
+        )
+    )
+    if session.exec(of_payer).one() >= MOST_A_PAYER:
         return None
     zeros = ("balance", "claimed", "leaving", "charged", "voucher", "checked_at", "claimed_at")
     row = {"lane": lane, "id": shown.id, **asdict(shown.channel), **dict.fromkeys(zeros, 0), **_columns(shown.deposit)}
@@ -250,16 +257,18 @@ def decided(session: Session, lane: Lane, ids: Sequence[Digest]) -> dict[Digest,
 
 
 def to_look_at(session: Session, lane: Lane, older: int, limit: int) -> list[StoredChannel]:
-    """Channels that the worker has to look at: those that a call waits for, then those last looked at before `older`
-    (ms) that have calls, or something unclaimed, or a payer that leaves.
+    """Channels that the worker has to look at: those last looked at before `older` (ms) that have calls, or something
+    unclaimed, or a payer that leaves; and those that a call waits for, which strangers make as many as they like, so
+    half of the places are not theirs.
     """
     asked = col(ChannelRow.status) == Status.requested
     is_used = and_(col(ChannelRow.status) == Status.open, col(ChannelRow.used_at) > older - FRESH_MS)
     owes = col(ChannelRow.charged) > col(ChannelRow.claimed)
     is_live = or_(is_used, owes, col(ChannelRow.status) == Status.leaving)
     due = and_(col(ChannelRow.status).not_in(_WAITING), col(ChannelRow.checked_at) < older, is_live)
-    order = (asked.desc(), col(ChannelRow.checked_at), col(ChannelRow.requested_at))
-    return _values(session, _query(lane).where(or_(asked, due)).order_by(*order).limit(limit))
+    order = (col(ChannelRow.checked_at), col(ChannelRow.requested_at))
+    watched = _values(session, _query(lane).where(due).order_by(*order).limit(limit // 2))
+    return watched + _values(session, _query(lane).where(asked).order_by(*order).limit(limit - len(watched)))
 
 
 def opening(session: Session, lane: Lane) -> list[StoredChannel]:
@@ -308,16 +317,15 @@ def forget(session: Session, lane: Lane, now: int) -> int:
     nobody used for long and of which nothing is worth a claim. A channel that comes again begins with what was claimed.
     How many channels.
     """
-    over = or_(
-        and_(col(ChannelCallRow.status) == "held", col(ChannelCallRow.until) < now),
-        and_(col(ChannelCallRow.status) == "released", col(ChannelCallRow.until) < now - RELEASED_MS),
-    )
-    change(session, remove(ChannelCallRow).filter_by(lane=lane).where(over))
+    until = col(ChannelCallRow.until)
+    over = update(ChannelCallRow).filter_by(lane=lane, status="held").where(until < now)
+    change(session, over.values(status="released", until=now))  # a receipt that is late still counts
+    change(session, remove(ChannelCallRow).filter_by(lane=lane, status="released").where(until < now - RELEASED_MS))
     has_calls = select(ChannelCallRow.call).where(
         col(ChannelCallRow.lane) == col(ChannelRow.lane), col(ChannelCallRow.channel) == col(ChannelRow.id), _is_open()
     )
     idle = and_(
-        col(ChannelRow.status).in_((Status.open, Status.leaving)),
+        col(ChannelRow.status).not_in(_WAITING),
         or_(
             col(ChannelRow.used_at) < now - FORGET_MS,
             and_(

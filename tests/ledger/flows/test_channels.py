@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from ledger import operate
@@ -238,6 +238,36 @@ def test_who_asks_for_the_rest_is_claimed_at_once_and_makes_no_call(engine: Engi
     assert enter(engine, more, 3, now=120_000).answer is Answer.admitted
 
 
+def test_an_empty_channel_that_is_in_use_stops_no_look(engine: Engine, escrow: Escrow) -> None:
+    one, other = opened(engine, escrow), opened(engine, escrow, a_channel(1))
+    escrow.held[one.id] = Seen(0, 0)
+    for now in (20_000, 40_000):
+        enter(engine, other, now=now)
+        sweeps(engine, escrow, now, times=1)
+        assert known(engine, other).checked_at == now
+
+
+def test_a_channel_of_an_atom_whose_payer_leaves_takes_no_place(engine: Engine, escrow: Escrow) -> None:
+    one = replace(shown(a_channel(), deposit=0), least=10)
+    escrow.held[one.id] = Seen(1, 0, leaving=77)
+    enter(engine, one)
+    sweeps(engine, escrow)
+    assert (known(engine, one).status, known(engine, one).error) == (Status.refused, EMPTY)
+
+
+def test_who_has_taken_out_what_it_asked_for_is_checked_as_a_new_one(engine: Engine, escrow: Escrow) -> None:
+    one = shown(a_channel(), deposit=0)
+    with unit_of_work(engine) as session:
+        store.enter(session, b.OTHER_LANE, one, Call(Digest(bytes(32)), ADVANCER, MOST, 9), 1)
+    escrow.held[one.id] = Seen(DEPOSIT, 0, leaving=77)
+    enter(engine, one)
+    sweeps(engine, escrow)
+    assert known(engine, one).status is Status.leaving
+    escrow.held[one.id] = Seen(DEPOSIT - 1, 0)
+    sweeps(engine, escrow, 20_000)
+    assert known(engine, one).status is Status.refused, "another lane has it"
+
+
 def test_without_a_late_look_of_the_worker_no_call_is_made(engine: Engine, escrow: Escrow) -> None:
     one = opened(engine, escrow)
     assert enter(engine, one, now=FRESH_MS + 2).answer is None
@@ -335,6 +365,42 @@ def test_strangers_open_a_bounded_number_of_channels(
     assert enter(engine, shown(a_channel(9, payer=WALLET))).channel is not None, "who was refused takes no place"
 
 
+def test_whom_strangers_name_as_their_payer_may_open_channels(engine: Engine, escrow: Escrow) -> None:
+    for number in range(2 * MOST_A_PAYER):
+        enter(engine, shown(a_channel(number + 1, payer_authorizer=WALLET), deposit=0))
+    opened(engine, escrow)
+
+
+def test_strangers_who_ask_for_looks_leave_half_of_them_to_who_is_watched(engine: Engine, escrow: Escrow) -> None:
+    watched = opened(engine, escrow)
+    for number in range(1, 9):
+        enter(engine, shown(a_channel(number, payer=Address(bytes((number,)) * 20)), deposit=0), now=20_000)
+    with unit_of_work(engine) as session:
+        looked_at = store.to_look_at(session, b.LANE, 5_000, 2)
+        assert (watched.id in [one.id for one in looked_at], len(looked_at)) == (True, 2)
+        assert len(store.to_look_at(session, b.LANE, 5_000, 64)) == 9
+
+
+def test_no_call_waits_for_a_channel_while_the_chain_is_asked_about_others(
+    engine: Engine, escrow: Escrow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [shown(a_channel(number, payer=Address(bytes((number + 1,)) * 20))) for number in range(3)]
+    for one in many:
+        enter(engine, one)
+    asked = list[Address]()
+
+    def balance(payer: Address) -> int:
+        asked.append(payer)
+        with unit_of_work(engine) as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            session.execute(text("SELECT id FROM channels FOR UPDATE"))
+        return 0
+
+    monkeypatch.setattr(escrow, "balance", balance)
+    sweeps(engine, escrow, times=1)
+    assert len(asked) == 3
+
+
 def test_deposits_on_their_way_are_few(engine: Engine, escrow: Escrow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "MOST_SENT", 1)
     many = [shown(a_channel(number, payer=Address(bytes((number,)) * 20))) for number in (1, 2)]
@@ -401,6 +467,9 @@ def test_a_call_whose_gateway_ended_is_over_when_it_would_be(engine: Engine, esc
         with unit_of_work(engine) as session:
             channels.forget(session, b.LANE, now)
         assert known(engine, one).totals.held == held
+    charge(engine, 1)
+    sweeps(engine, escrow, 1_003)
+    assert known(engine, one).totals.charged == MOST, "its receipt came late"
 
 
 def test_the_operator_sees_channels_and_what_is_lost_by_command(

@@ -125,6 +125,7 @@ def test_a_claim_is_made_when_it_is_worth_its_cost_and_at_once_when_the_payer_le
 def test_a_new_channel_holds_what_is_worth_a_claim_and_an_old_one_may_be_empty() -> None:
     new, old = Totals(0, 0, 0, 0), Totals(5, 0, 0, 0)
     assert [holder(new, Seen(balance, 1), 10) for balance in (100, 101)] == [Status.refused, Status.open]
+    assert holder(new, Seen(1, 0, leaving=1), 10) is Status.refused
     assert holder(old, Seen(0, 0), 10) is Status.open
     assert holder(old, Seen(5, 0, leaving=1), 10) is Status.leaving
 
