@@ -171,8 +171,10 @@ class Totals:
 
     @property
     def lost(self) -> Atoms:
-        """What was charged and cannot be claimed: a debt of the payer's, until a deposit or a voucher covers it."""
-        return self.charged - min(self.charged, self.claimable)
+        """What was charged, and neither was claimed nor can be: a debt of the payer's, until a deposit or a voucher
+        covers it. Of a channel that was forgotten and comes again, more is claimed than its highest voucher here says.
+        """
+        return max(0, self.charged - max(self.claimable, self.claimed))
 
 
 class Answer(StrEnum):
