@@ -9,11 +9,12 @@ the worker looks, and not on a channel that its payer is leaving.
     requested -> open       the worker has seen what the chain holds
     requested -> refused    it holds nothing, or its deposit cannot be taken. Sent again, the channel is requested again
     requested -> opening    a transaction that takes its deposit is intended
-    opening   -> requested  that is confirmed, or was lost: the worker looks again
+    opening   -> requested  that is confirmed, has failed, or was lost: the worker looks again
     open      -> requested  a deposit was sent with a call, or the last look is long ago
-    open      -> leaving    its payer asked for the rest: what was charged is claimed, and no call is made
+    ...       -> leaving    a look saw that its payer asked for the rest: what was charged is claimed, and no call is
+                            made. While its deposit is on its way nobody looks
     leaving   -> open       it has taken that
-    refused   -> leaving    the same of one that was open before
+    leaving   -> requested  the last look is long ago, and a call is sent
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ MOST_CHANNELS: Final = 1_024
 strangers cannot have more deposits relayed in a day.
 """
 MOST_A_PAYER: Final = 2
+"""Channels of a payer in a lane: one that it uses, and one that it leaves or opens."""
 DEPOSIT_CLAIMS: Final = 10
 """A deposit is worth so many claims: relaying it costs the worker about as much as one."""
 LOOK_MS: Final = 15_000
@@ -223,16 +225,17 @@ HAS_CODE: Final = "its account has code, which the token would ask whether it si
 EMPTY: Final = "the chain holds no deposit of this channel that is worth a claim: send one with the call"
 
 
-def is_worth(seen: Seen, least: Atoms) -> bool:
-    """Whether a new channel holds enough to be watched."""
-    return seen.balance - seen.claimed >= DEPOSIT_CLAIMS * least
+def min_deposit(least: Atoms) -> Atoms:
+    """The least deposit that is taken, and that a new channel holds to be watched, where a claim costs `least`."""
+    return DEPOSIT_CLAIMS * least
 
 
 def holder(stored: Totals, seen: Seen, least: Atoms) -> Status:
     """How far a channel has come that the chain was asked about. One that was open before may be empty."""
     if seen.leaving:
         return Status.leaving
-    return Status.open if stored.balance or is_worth(seen, least) else Status.refused
+    is_enough = seen.balance - seen.claimed >= min_deposit(least)
+    return Status.open if stored.balance or is_enough else Status.refused
 
 
 def wrong(channel: Channel, payee: Address, claimer: Address, token: Address) -> str | None:
