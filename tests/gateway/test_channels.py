@@ -24,7 +24,7 @@ from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.test_upto import code_of, message_of, ways
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
-from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, call, offering, party
+from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, call, changed_in, offering, party
 from tests.gateway.world import OPERATOR, Running, World
 
 
@@ -43,12 +43,7 @@ def gateway(chain: World, escrow: Escrow, tmp_path: Path) -> Iterator[Running]:
 
 def changed(header: dict[str, str], part: str, **fields: Any) -> dict[str, str]:
     """The same payment with other fields in a part of its payload."""
-    shown = json.loads(base64.b64decode(header["PAYMENT-SIGNATURE"]))
-    of = shown["payload"]
-    for name in part.split(".") if part else ():
-        of = of[name]
-    of |= fields
-    return {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
+    return changed_in(header, f"payload.{part}".removesuffix("."), **fields)
 
 
 def test_the_402_says_who_claims_and_how_long_who_leaves_has_to_wait(gateway: Running) -> None:
@@ -118,10 +113,8 @@ async def test_a_call_that_is_not_charged_frees_what_was_held_for_it(
 
 
 async def test_with_an_identifier_a_call_is_made_and_charged_once(chain: World, gateway: Running) -> None:
-    header = await signature(gateway, a_payer()[0])
-    shown = json.loads(base64.b64decode(header["PAYMENT-SIGNATURE"]))
-    shown["extensions"] = {"payment-identifier": {"info": {"id": "0123456789abcdef"}}}
-    header = {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
+    named = {"payment-identifier": {"info": {"id": "0123456789abcdef"}}}
+    header = changed_in(await signature(gateway, a_payer()[0]), "", extensions=named)
     answers = [call(gateway, header) for _ in range(2)]
     assert [one.status_code for one in answers] == [200, 200]
     assert answers[0].content == answers[1].content
