@@ -196,7 +196,7 @@ async def test_64_calls_at_once_are_served_on_one_deposit_by_the_stock_client(la
     assert lane.on_chain().claimed == lane.charged() == lane.chain.balance(WALLET) - before
 
 
-async def test_a_claim_and_a_deposit_take_less_gas_than_their_bound(lane: Channels) -> None:
+async def test_a_claim_takes_less_gas_than_its_bound(lane: Channels) -> None:
     client, _ = a_payer(lane, reads=False)
     with lane.watch():
         async with http_of(lane, client) as http:
