@@ -26,8 +26,8 @@ from gateway.context import Gateway
 from gateway.database import in_transaction
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
+from gateway.payment import advancer
 from gateway.payment import lane as lane_state
-from gateway.payment import permits
 from gateway.payment.advances import advance_of
 from gateway.payment.auth import Authenticator
 from gateway.payment.decisions import Decisions
@@ -91,7 +91,7 @@ class Running:
     async def start(self) -> Gateway:
         """Take the receipt log, adopt the leases, read the book. Nothing is served before all of it is done."""
         gateway = await asyncio.to_thread(self._make)
-        await permits.check_key(gateway)
+        await advancer.check_key(gateway)
         receipt_log = gateway.receipt_log
         await receipt_log.open()
         await gateway.call_locks.open()

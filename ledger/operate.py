@@ -11,8 +11,8 @@ rebuild make a lost ledger again, in an empty migrated database, from the chain 
         no batch on chain are lost: read docs/runbook.md before gateways start.
 permits print, as JSON, what calls paid by x402's `upto` were charged and what of it is settled, and each debt: a charge
         whose settlement failed; then each channel of `batch-settlement` with its totals, and what of it is lost; exit
-        code 1 while there is any. With --forgive, a debt that the payer paid otherwise, or never will, counts as
-        settled: it is served again.
+        code 1 while there is any. With --forgive, a permit's debt that the payer paid otherwise, or never will,
+        counts as settled: it is served again. What of a channel is lost cannot be forgiven.
 
 Each is one unit of work. Errors are printed without a traceback, with exit code 2.
 """
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = commands.add_parser("alarms", help="print the active alarms")
     show.add_argument("--clear", action="store_true", help="a person has looked at them: batches go on")
     commands.add_parser("retire", help="take every balance out of a private grid's ledger")
-    debts = commands.add_parser("permits", help="print what of x402's `upto` is settled, and what is not")
+    debts = commands.add_parser(
+        "permits", help="print what of x402's `upto` and `batch-settlement` is settled, and what is not"
+    )
     debts.add_argument("--forgive", metavar="ID", help="the permit of a debt that was paid otherwise, or never will be")
     again = commands.add_parser("rebuild", help="make a lost ledger again from the chain and the batch files")
     again.add_argument("--files", type=Path, required=True, metavar="FOLDER", help="what `tollway batch mirror` copied")
@@ -102,7 +104,9 @@ def _facts(settings: Settings, session: Session) -> Facts:
 
 
 def show_permits(forgiven: str | None) -> int:
-    """Print how far permits have come, and the debts among them, after one of those was forgiven if that is asked."""
+    """Print how far permits have come, and the debts among them, after one of those was forgiven if that is asked; and
+    every channel. Returns the exit code.
+    """
     with _ledger() as (settings, session):
         if forgiven is not None:
             one = permits.get(session, settings.lane, digest(forgiven))

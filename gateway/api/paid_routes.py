@@ -48,7 +48,7 @@ from gateway.metering.ask import (
     TRANSCRIPTIONS,
     Ask,
 )
-from gateway.payment import authorizations, channels, permits, ways, x402
+from gateway.payment import advancer, authorizations, channels, permits, ways, x402
 from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.authorizations import Payment
 from gateway.payment.billing import Note
@@ -173,7 +173,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         ask = _read(catalog, path, headers, body, client)
     preferences = routing.preferences_of(headers, catalog.realm)
     if isinstance(payment, PermitPayment):
-        preferences = preferences.below(payment.amount)
+        preferences = preferences.below(payment.most)
     parent = _parent_of(gateway, caller, headers)
     request = Request(client, ask, caller, identity, keyed, preferences, now, payment, realm=realm, parent=parent)
     client.model = _check_key(catalog, caller, ask)  # also before an answer that was kept is given
@@ -210,7 +210,7 @@ async def _payer(gateway: Gateway, payment: Payment | PermitPayment | ChannelPay
     """Whose deposit pays: the payer's own, or that of the operator's account which advances what a permit settles, or a
     channel.
     """
-    return Caller(payment.payer) if isinstance(payment, Payment) else await permits.advancer(gateway)
+    return Caller(payment.payer) if isinstance(payment, Payment) else await advancer.account(gateway)
 
 
 def _parent_of(gateway: Gateway, caller: Caller, headers: Mapping[bytes, bytes]) -> Digest:
@@ -249,7 +249,7 @@ async def _asked(scope: Scope, path: str, ask: Ask, price: Atoms) -> ways.Asked:
     gateway, entry = scope.gateway, scope.catalog.find(ask.model)
     body = exports.examples(models.published(scope, entry, ready=True)).get(quote(path, safe="@/"), {})
     by_permit = await permits.is_offered(gateway, entry.name, ask.model, price)
-    by_channel = await permits.advances(gateway, entry.name, ask.model)
+    by_channel = await advancer.advances(gateway, entry.name, ask.model)
     return ways.Asked(price, by_permit, by_channel, body, media.asked_type(ask))
 
 
@@ -375,7 +375,7 @@ async def _make_permitted(
         head = [x402.permitted(gateway, payment, None)] if request.ask.stream else []
         response, signed = await _make(gateway, msgspec.structs.replace(request, extra_headers=head))
     except Refusal as refused:
-        raise permits.explained(refused) from refused
+        raise advancer.explained(refused) from refused
     finally:
         if not signed:
             await permits.release(gateway, stored)
@@ -410,7 +410,7 @@ async def _make_vouched(
         _open(gateway, request.client)
         response, signed = await _make(gateway, request)
     except Refusal as refused:
-        raise permits.explained(refused) from refused
+        raise advancer.explained(refused) from refused
     finally:
         channel = await channels.leave(gateway, payment, request.call_id)
     if signed and not ask.stream:

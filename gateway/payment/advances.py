@@ -1,4 +1,4 @@
-"""The operator's consent to x402's `upto`: by which key, to which wallet, and who settles.
+"""The operator's consent to x402's `upto` and `batch-settlement`: by which key, to which wallet, and who settles.
 
 Alone, because the gateway is made with it, and what is paid by it needs the gateway.
 """
@@ -14,8 +14,8 @@ from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The header of its advancing account's key, the wallet that permits pay, the address that the worker sends from,
-    which alone may settle them, and the least (atoms) that is worth a transaction.
+    """The header of its advancing account's key, the wallet that permits and channels pay, the address that the worker
+    sends from, which alone may settle or claim them, and the least (atoms) that is worth a transaction.
     """
 
     header: bytes = field(repr=False)

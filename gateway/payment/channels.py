@@ -18,7 +18,7 @@ from gateway.errors import Refusal
 from gateway.payment import authorizations
 from gateway.payment.authorizations import MARGIN_SECONDS, unpaid
 from ledger.core.accounts import channels as rules
-from ledger.core.accounts.channels import DEPOSIT_CLAIMS, Answer, Channel, Deposit, Status, voucher_digest
+from ledger.core.accounts.channels import Answer, Channel, Deposit, Status, voucher_digest
 from ledger.core.values.atoms import Atoms, parse
 from ledger.core.values.ids import Address, Digest, address, digest
 from ledger.core.values.typed_data import signed_by
@@ -61,7 +61,7 @@ class ChannelPayment:
 def min_deposit(gateway: Gateway) -> Atoms:
     """The least deposit that is taken, in atoms."""
     assert gateway.advance is not None, "only then it is offered"
-    return DEPOSIT_CLAIMS * gateway.advance.least
+    return rules.min_deposit(gateway.advance.least)
 
 
 def read(gateway: Gateway, fields: Mapping[str, Any]) -> Shown:

@@ -15,13 +15,11 @@ from gateway.asgi import Presence
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment import authorizations
+from gateway.payment import advancer, authorizations
 from gateway.payment.auth import Caller
 from gateway.payment.authorizations import unpaid
-from ledger.core.accounts.budgets import Period
 from ledger.core.accounts.permits import PROXY, SETTLE_SECONDS, Permit, Status
 from ledger.core.values.atoms import Atoms, parse
-from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address, to_hex
 from ledger.core.values.typed_data import signed_by
 from ledger.flows import publications
@@ -34,8 +32,6 @@ LONGEST_SECONDS = 3_600
 """How much longer than that a permit is taken for: it counts against its payer's tokens, and is kept, until then."""
 _NUMBER = re.compile("[0-9]{1,78}|0x[0-9a-fA-F]{1,64}")
 """A number of 32 bytes at most, as clients write nonces."""
-_SHORT = frozenset(("insufficient_balance", "voucher_exhausted", "key_budget_exhausted", "lease_ended"))
-"""Why the advancing account cannot hold a call's price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +52,8 @@ class PermitPayment:
         return self.signed.payer
 
     @property
-    def amount(self) -> int:
-        """The most that the call may be charged."""
-        return self.signed.amount
-
-    @property
     def most(self) -> Atoms:
+        """The most that the call may be charged."""
         return self.signed.amount
 
     @property
@@ -71,49 +63,11 @@ class PermitPayment:
         return b"x402:" + named.encode() if named is not None else b"upto:" + self.signed.nonce
 
 
-async def advancer(gateway: Gateway) -> Caller:
-    """The advancing account, as its key is now. Refused when it cannot advance, or nothing bounds what it may lose."""
-    assert gateway.advance is not None, "only then a permit is read"
-    try:
-        caller = await gateway.authenticator.known({b"authorization": gateway.advance.header}, now_ms())
-    except Refusal as refused:
-        raise _unavailable() from refused
-    assert caller is not None
-    assert caller.key is not None, "it was shown"
-    line = (caller.key, *caller.ancestors)
-    if not any(one.period is Period.day and one.model is None for key in line for one in key.budgets):
-        raise _unavailable()
-    return caller
-
-
 async def is_offered(gateway: Gateway, name: str, asked: str, price: Atoms) -> bool:
     """Whether a call of a model, of this price at most, can be paid by a permit now."""
     if gateway.advance is None or price < gateway.advance.least:
         return False
-    return await advances(gateway, name, asked)
-
-
-async def advances(gateway: Gateway, name: str, asked: str) -> bool:
-    """Whether the operator's account advances calls of a model now."""
-    if gateway.advance is None:
-        return False
-    try:
-        return (await advancer(gateway)).may_call(name, asked)
-    except Refusal:
-        return False
-
-
-async def check_key(gateway: Gateway) -> None:
-    """Rejected when the operator offers `upto` by a key that is not good, or has no budget a day."""
-    if gateway.advance is None:
-        return
-    try:
-        await advancer(gateway)
-    except Refusal as refused:
-        raise Rejected(
-            "the key in GATEWAY_UPTO_KEY_FILE is not good, or has no budget a day, which bounds what strangers can "
-            "cost: make one with `tollway consumer key`, and a budget of the period `day`"
-        ) from refused
+    return await advancer.advances(gateway, name, asked)
 
 
 def lasts(gateway: Gateway) -> int:
@@ -228,15 +182,3 @@ async def release(gateway: Gateway, stored: StoredPermit) -> None:
     receipt says so, and it is settled all the same.
     """
     await gateway.db(lambda session: permits.release(session, stored, now_ms()))
-
-
-def explained(refused: Refusal) -> Refusal:
-    """What a payer is told where the advancing account cannot hold its call's price: not of whose key, nor how much."""
-    return _unavailable() if refused.code in _SHORT else refused
-
-
-def _unavailable() -> Refusal:
-    said = (
-        "this gateway advances no calls by `upto` now, as its budget of today is used or its key ended: pay by `exact`"
-    )
-    return Refusal(503, "upto_unavailable", said, retry_after=60)

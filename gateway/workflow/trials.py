@@ -103,7 +103,7 @@ def check_key(catalog: Catalog, caller: Caller, entry: CapsuleEntry) -> None:
 
 async def check_new(gateway: Gateway, request: Request) -> None:
     """Refuse a trial some of whose calls have a receipt: it was made. It is locked, so nobody makes it meanwhile."""
-    ids = [_call_id(request.call_id, place) for place in range(MAX_STEPS)]
+    ids = [_call_id(request.call_id, ordinal) for ordinal in range(MAX_STEPS)]
     found = await gateway.db(lambda session: receipts.by_calls(session, gateway.lane, ids))
     if not found:
         return
@@ -156,8 +156,8 @@ class _Execution(Execution):
 
     def _subcall_billing(self, planned: PlannedStep, model: str) -> Billing:
         billing = self._of_model(Execution._subcall_billing(self, planned, model), model)
-        place = list(self.plan.steps).index(planned.step.id)
-        return structs.replace(billing, call_id=_call_id(self.asked.call_id, place), parent=ZERO_DIGEST)
+        ordinal = list(self.plan.steps).index(planned.step.id)
+        return structs.replace(billing, call_id=_call_id(self.asked.call_id, ordinal), parent=ZERO_DIGEST)
 
     def _of_model(self, billing: Billing, model: str) -> Billing:
         return structs.replace(billing, model=model, allowance=self.allowances[model])
@@ -193,7 +193,7 @@ async def _answer(trial: _Execution, holds: Holds) -> tuple[StoredResponse, tupl
     reason = trial.reasons.get(step, "it failed") if step is not None else ""
     if step is None:
         try:
-            body = written(_told(trial))
+            body = written(_answer_body(trial))
         except Rejected as rejected:
             step, reason = "output", rejected.message
     signed = await _charge(trial, holds)
@@ -216,7 +216,7 @@ async def _charge(trial: _Execution, holds: Holds) -> tuple[Signed, ...]:
     return signed
 
 
-def _told(trial: _Execution) -> dict[str, Any]:
+def _answer_body(trial: _Execution) -> dict[str, Any]:
     """The answer (`answers.Tried`). Rejected when the workflow's output names what is not there."""
     output = trial.output()
     return {
@@ -232,9 +232,9 @@ def _charged(signed: tuple[Signed, ...]) -> tuple[bytes, bytes]:
     return b"tollway-charge", b"%d" % sum(one.receipt.charge for one in signed)
 
 
-def _call_id(trial: Digest, place: int) -> Digest:
+def _call_id(trial: Digest, ordinal: int) -> Digest:
     """The id of the call of a trial's step: the same whenever the same trial is sent again, so it is charged once."""
-    return keccak256(trial, bytes([place]))
+    return keccak256(trial, bytes([ordinal]))
 
 
 def _parts(plan: Plan, allowances: Mapping[str, Allowance | None]) -> dict[Allowance | None, Atoms]:
@@ -283,11 +283,11 @@ def _with_ids(catalog: Catalog, row: Json, in_realm: bool) -> Json:
 
     Where a step names a realm (`in_realm`), those that do not run outside of it.
     """
-    uses, place = _uses(row), catalog
+    uses, named_in = _uses(row), catalog
     if in_realm and "realm" not in uses and catalog.outside is not None:
-        place = catalog.outside
+        named_in = catalog.outside
     ids = {
-        kind: cid(place.find(name).id)
+        kind: cid(named_in.find(name).id)
         for kind in ("model", "capsule")
         if isinstance(name := uses.get(kind), str) and name.startswith("@")
     }

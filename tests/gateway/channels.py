@@ -12,7 +12,6 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 from sqlmodel import Session
 from x402 import x402Client
-from x402.http.x402_http_client import x402HTTPClient
 from x402.mechanisms.evm.batch_settlement.client import BatchSettlementEvmScheme
 from x402.mechanisms.evm.batch_settlement.client.config import BatchSettlementDepositPolicy
 
@@ -30,8 +29,8 @@ from ledger.store.access import channels as store
 from ledger.store.access.channels import StoredChannel
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import transactions
-from tests.gateway.upto import BODY, Tokens, sweeping
-from tests.gateway.world import CHAIN, TOKEN, Running
+from tests.gateway.upto import Tokens, client_of, paid_by, sweeping
+from tests.gateway.world import CHAIN, Running
 
 CONFIG = "(address,address,address,address,address,uint40,bytes32)"
 CLAIMS = f"(({CONFIG},uint128),bytes,uint128)[]"
@@ -132,21 +131,20 @@ def known(engine: Engine, lane: Lane) -> list[StoredChannel]:
 def a_payer(deposits: int = 100) -> tuple[x402Client, LocalAccount]:
     """A stock client that pays by channels, which cannot ask the chain, with a wallet of its own."""
     account: LocalAccount = Account.create()
-    client = x402Client()
-    allowed: Any = {"network": f"eip155:{CHAIN}", "asset": to_hex(TOKEN), "max_amount_per_payment": "1000000"}
-    client.set_spend_controls({"allowed_assets": [allowed]})
-    scheme: Any = BatchSettlementEvmScheme(account, BatchSettlementDepositPolicy(deposit_multiplier=deposits))  # type: ignore[arg-type]
-    client.register(f"eip155:{CHAIN}", scheme)
-    return client, account
+    return client_of(scheme_of(account, deposits)), account
+
+
+def scheme_of(signer: Any, deposits: int) -> BatchSettlementEvmScheme:
+    """`batch-settlement` of a stock client that deposits so many prices at once."""
+    return BatchSettlementEvmScheme(signer, BatchSettlementDepositPolicy(deposit_multiplier=deposits))
 
 
 async def signature(gateway: Running, client: x402Client, **changed: Any) -> dict[str, str]:
-    """The header by which a stock client pays for a call, by what the 402 says or what is `changed` of its extra."""
-    unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
-    http = x402HTTPClient(client)
-    required = http.get_payment_required_response(unpaid.headers.get, None)
-    [way] = [one for one in required.accepts if one.scheme == "batch-settlement"]
+    """The header by which a stock client pays for a call, by what the 402 says but for what is `changed`."""
     fields = {name: value for name, value in changed.items() if name in ("pay_to", "asset")}
-    extra = {**(way.extra or {}), **{name: value for name, value in changed.items() if name not in fields}}
-    required = required.model_copy(update={"accepts": [way.model_copy(update={**fields, "extra": extra})]})
-    return dict(http.encode_payment_signature_header(await client.create_payment_payload(required)))
+    more = {name: value for name, value in changed.items() if name not in fields}
+
+    def choose(way: Any) -> Any:
+        return way.model_copy(update={**fields, "extra": {**(way.extra or {}), **more}})
+
+    return await paid_by(gateway, client, "batch-settlement", choose)

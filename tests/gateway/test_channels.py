@@ -26,7 +26,7 @@ from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.test_upto import code_of, message_of, ways
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
-from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, call, offering, party
+from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, call, changed_in, offering, party
 from tests.gateway.world import CHAIN, OPERATOR, Running, World
 
 
@@ -45,12 +45,7 @@ def gateway(chain: World, escrow: Escrow, tmp_path: Path) -> Iterator[Running]:
 
 def changed(header: dict[str, str], part: str, **fields: Any) -> dict[str, str]:
     """The same payment with other fields in a part of its payload."""
-    shown = json.loads(base64.b64decode(header["PAYMENT-SIGNATURE"]))
-    of = shown["payload"]
-    for name in part.split(".") if part else ():
-        of = of[name]
-    of |= fields
-    return {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
+    return changed_in(header, f"payload.{part}".removesuffix("."), **fields)
 
 
 def test_the_402_says_who_claims_and_how_long_who_leaves_has_to_wait(gateway: Running) -> None:
@@ -81,12 +76,14 @@ async def test_a_stock_client_deposits_once_and_is_told_what_each_call_was_charg
                 str(PRICE),
             )
             assert told["extra"]["channelState"]["chargedCumulativeAmount"] == str(number * PRICE)
+            eventually(lambda: known(chain.engine, PRIVATE_LANE)[0].totals.claimed == PRICE)
         node.behaviour = streaming(5, (10, 5))
         streamed = await http.post("/v1/chat/completions", json={**BODY, "stream": True})
         assert streamed.text.rstrip().endswith("data: [DONE]")
         told = accepted_by(streamed)
         assert ("amount" in told, told["extra"]) == (False, {"chargedAmount": str(PRICE)}), "the most"
     assert [one.receipt.charge for one in chain.receipts_of(ADVANCER.address)] == [PRICE] * 3
+    eventually(lambda: known(chain.engine, PRIVATE_LANE)[0].totals.held == 0)  # noted after the stream has ended
     [one] = known(chain.engine, PRIVATE_LANE)
     assert (one.totals.charged, one.totals.held, one.totals.voucher) == (3 * PRICE, 0, 3 * PRICE)
     assert escrow.held[one.id].balance == 100 * PRICE
@@ -118,10 +115,8 @@ async def test_a_call_that_is_not_charged_frees_what_was_held_for_it(
 
 
 async def test_with_an_identifier_a_call_is_made_and_charged_once(chain: World, gateway: Running) -> None:
-    header = changed(await signature(gateway, a_payer()[0]), "")
-    shown = json.loads(base64.b64decode(header["PAYMENT-SIGNATURE"]))
-    shown["extensions"] = {"payment-identifier": {"info": {"id": "0123456789abcdef"}}}
-    header = {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
+    named = {"payment-identifier": {"info": {"id": "0123456789abcdef"}}}
+    header = changed_in(await signature(gateway, a_payer()[0]), "", extensions=named)
     answers = [call(gateway, header) for _ in range(2)]
     assert [one.status_code for one in answers] == [200, 200]
     assert answers[0].content == answers[1].content

@@ -151,11 +151,16 @@ def consent(file: Path, least: int = 1) -> dict[str, Any]:
 def a_payer(token: Address = TOKEN) -> tuple[x402Client, LocalAccount]:
     """A stock client that pays by `upto`, with a wallet of its own."""
     account: LocalAccount = Account.create()
+    return client_of(UptoEvmScheme(account), token), account  # type: ignore[arg-type]  # it wraps an account itself
+
+
+def client_of(scheme: Any, token: Address = TOKEN) -> x402Client:
+    """A stock client that pays by a scheme, as far as its owner lets it pay in this token."""
     client = x402Client()
     allowed: Any = {"network": f"eip155:{CHAIN}", "asset": to_hex(token), "max_amount_per_payment": "1000000"}
     client.set_spend_controls({"allowed_assets": [allowed]})
-    client.register(f"eip155:{CHAIN}", UptoEvmScheme(account))  # type: ignore[arg-type]  # it wraps an account itself
-    return client, account
+    client.register(f"eip155:{CHAIN}", scheme)
+    return client
 
 
 def party(account: LocalAccount) -> Address:
@@ -164,19 +169,31 @@ def party(account: LocalAccount) -> Address:
 
 async def signature(gateway: Running, client: x402Client, **changed: Any) -> dict[str, str]:
     """The header by which a stock client pays for a call, by what the 402 says or what is `changed` of it."""
+    return await paid_by(gateway, client, "upto", lambda way: way.model_copy(update=changed))
+
+
+async def paid_by(gateway: Running, client: x402Client, scheme: str, choose: Callable[[Any], Any]) -> dict[str, str]:
+    """The header by which a stock client pays for a call by a scheme: by what `choose` makes of the 402."""
     unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
     http = x402HTTPClient(client)
     required = http.get_payment_required_response(unpaid.headers.get, None)
-    [way] = [one for one in required.accepts if one.scheme == "upto"]
-    chosen = way.model_copy(update=changed)
-    required = required.model_copy(update={"accepts": [chosen]})
+    [way] = [one for one in required.accepts if one.scheme == scheme]
+    required = required.model_copy(update={"accepts": [choose(way)]})
     return dict(http.encode_payment_signature_header(await client.create_payment_payload(required)))
 
 
 def altered(header: dict[str, str], **fields: Any) -> dict[str, str]:
     """The same payment with other fields of its permit."""
+    return changed_in(header, "payload.permit2Authorization", **fields)
+
+
+def changed_in(header: dict[str, str], part: str, **fields: Any) -> dict[str, str]:
+    """The same payment with other fields in a part of it (`payload.voucher`; all of it where that is empty)."""
     shown = json.loads(base64.b64decode(header["PAYMENT-SIGNATURE"]))
-    shown["payload"]["permit2Authorization"] |= fields
+    of = shown
+    for name in part.split(".") if part else ():
+        of = of[name]
+    of |= fields
     return {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
 
 

@@ -9,12 +9,13 @@ the worker looks, and not on a channel that its payer is leaving.
     requested -> open       the worker has seen what the chain holds
     requested -> refused    it holds nothing, or its deposit cannot be taken. Sent again, the channel is requested again
     requested -> opening    a transaction that takes its deposit is intended
-    opening   -> requested  that is confirmed, or was lost: the worker looks again
+    opening   -> requested  that is confirmed, has failed, or was lost: the worker looks again
     open      -> requested  a deposit was sent with a call, or the last look is long ago
-    open      -> leaving    its payer asked for the rest: what was charged is claimed, and no call is made
     open      -> requested  it holds nothing any more
-    leaving   -> requested  its payer has taken that: it is looked at as a new one, which may owe, or be in another lane
-    refused   -> leaving    the same of one that was open before
+    ...       -> leaving    a look saw that its payer asked for the rest: what was charged is claimed, and no call is
+                            made. While its deposit is on its way nobody looks
+    leaving   -> requested  its payer has taken that, or the last look is long ago and a call is sent: it is looked at
+                            as a new one, which may owe, or be in another lane
 """
 
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ MOST_CHANNELS: Final = 1_024
 strangers cannot have more deposits relayed in a day.
 """
 MOST_A_PAYER: Final = 2
+"""Channels of a payer in a lane: one that it uses, and one that it leaves or opens."""
 DEPOSIT_CLAIMS: Final = 10
 """A deposit is worth so many claims: relaying it costs the worker about as much as one."""
 LOOK_MS: Final = 15_000
@@ -172,8 +174,10 @@ class Totals:
 
     @property
     def lost(self) -> Atoms:
-        """What was charged and cannot be claimed: a debt of the payer's, until a deposit or a voucher covers it."""
-        return self.charged - min(self.charged, self.claimable)
+        """What was charged, and neither was claimed nor can be: a debt of the payer's, until a deposit or a voucher
+        covers it. Of a channel that was forgotten and comes again, more is claimed than its highest voucher here says.
+        """
+        return max(0, self.charged - max(self.claimable, self.claimed))
 
 
 class Answer(StrEnum):
@@ -222,16 +226,16 @@ HAS_CODE: Final = "its account has code, which the token would ask whether it si
 EMPTY: Final = "the chain holds no deposit of this channel that is worth a claim: send one with the call"
 
 
-def is_worth(seen: Seen, least: Atoms) -> bool:
-    """Whether a new channel holds enough to be watched."""
-    return seen.balance - seen.claimed >= DEPOSIT_CLAIMS * least
+def min_deposit(least: Atoms) -> Atoms:
+    """The least deposit that is taken, and that a new channel holds to be watched, where a claim costs `least`."""
+    return DEPOSIT_CLAIMS * least
 
 
 def holder(stored: Totals, seen: Seen, least: Atoms) -> Status:
     """How far a channel has come that the chain was asked about. One that was open before may be empty; a new one may
     not, even if its payer leaves: strangers would fill the lane with channels of one atom.
     """
-    if not stored.balance and not is_worth(seen, least):
+    if not stored.balance and seen.balance - seen.claimed < min_deposit(least):
         return Status.refused
     return Status.leaving if seen.leaving else Status.open
 

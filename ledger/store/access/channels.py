@@ -41,7 +41,12 @@ _WAITING = (Status.requested, Status.opening)
 
 @dataclass(frozen=True, slots=True)
 class StoredChannel:
-    """A channel as it is known. `deposit` is what was sent with a call last; its amount is 0 when none waits."""
+    """A channel as it is known. `deposit` is what was sent with a call last; its amount is 0 when none waits.
+
+    `leaving` (seconds) is when its payer asked for the rest, 0 if it did not; `claiming` the total (atoms) of the claim
+    on its way, None if none is; `least` (atoms) what a claim costs. `checked_at`, `used_at` and `claimed_at` (ms) are
+    when the worker looked last, a call was let in last, and a claim was intended last; 0 before the first.
+    """
 
     lane: Lane
     id: Digest
@@ -71,7 +76,9 @@ class StoredChannel:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a request shows: a channel, a voucher (atoms and signature), and a deposit if it brings one."""
+    """What a request shows: a channel, a voucher (atoms and signature), and a deposit if it brings one. `least` (atoms)
+    is what a claim costs, as the gateway is set.
+    """
 
     id: Digest
     channel: Channel

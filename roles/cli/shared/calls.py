@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 TRIAL_SECONDS = 120
+"""How long `weaver try` waits for its answer: all steps, one after another."""
 
 
 @dataclass(frozen=True, slots=True)

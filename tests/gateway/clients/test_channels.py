@@ -13,7 +13,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,6 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 from x402 import x402Client
 from x402.http.clients.httpx import x402HttpxClient
-from x402.mechanisms.evm.batch_settlement.client import BatchSettlementEvmScheme
-from x402.mechanisms.evm.batch_settlement.client.config import BatchSettlementDepositPolicy
 from x402.mechanisms.evm.signers import EthAccountSignerWithRPC
 
 from ledger.chain import channels as contracts
@@ -33,20 +31,21 @@ from ledger.chain.abi import encode
 from ledger.chain.reads import Chain
 from ledger.core.accounts.channels import CONTRACT, DELAY_SECONDS, MOST_GAS, Seen, Status
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import PRIVATE_LANE, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, address, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.flows.x402 import channels
 from ledger.store.access import channels as store
 from ledger.store.access.channels import StoredChannel
 from ledger.store.session import unit_of_work
 from tests import book
+from tests.gateway.channels import CONFIG, scheme_of
 from tests.gateway.clients.outcomes import Record, note
 from tests.gateway.clients.test_paying import HERE
 from tests.gateway.clients.test_permits import FOLDER, TOKENS, Lane, a_lane, anvil_with_contracts, now, send_and_follow
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.test_x402 import accepted_by
-from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, party, sweeping
+from tests.gateway.upto import ADVANCER, BODY, PRICE, WALLET, client_of, party, sweeping
 from tests.gateway.world import CHAIN
 from tests.javascript import NODE
 from tests.ledger.chain.conftest import FUNDS
@@ -92,20 +91,10 @@ class Channels(Lane):
 
     def by_payer(self, account: LocalAccount, function: str, *more: tuple[str, Any]) -> None:
         """Have the payer call the channels' contract about its channel, as it can without us."""
-        config = "(address,address,address,address,address,uint40,bytes32)"
-        types, values = [config, *(kind for kind, _ in more)], [value for _, value in more]
-        of = self.known().channel
-        shown = (
-            of.payer,
-            of.payer_authorizer,
-            of.receiver,
-            of.receiver_authorizer,
-            of.token,
-            of.withdraw_delay,
-            of.salt,
-        )
+        types, values = [CONFIG, *(kind for kind, _ in more)], [value for _, value in more]
         selector = keccak256(f"{function}({','.join(types)})".encode())[:4]
-        self.chain.transact(Signer(bytes(account.key)), (CONTRACT, selector + encode(types, [shown, *values])))
+        data = selector + encode(types, [astuple(self.known().channel), *values])
+        self.chain.transact(Signer(bytes(account.key)), (CONTRACT, data))
 
 
 @pytest.fixture
@@ -119,12 +108,9 @@ def lane(
 
 def a_payer(lane: Channels, deposits: int = 100, *, reads: bool = True) -> tuple[x402Client, LocalAccount]:
     """A stock client that pays by channels, and deposits so many prices at once; it can ask the chain, or cannot."""
-    account, client = a_wallet(lane), x402Client()
-    client.set_spend_controls({"allowed_assets": [its_token(lane)]})
-    signer: Any = EthAccountSignerWithRPC(account, lane.chain.url) if reads else account
-    scheme = BatchSettlementEvmScheme(signer, BatchSettlementDepositPolicy(deposit_multiplier=deposits))
-    client.register(f"eip155:{CHAIN}", scheme)
-    return client, account
+    account = a_wallet(lane)
+    signer = EthAccountSignerWithRPC(account, lane.chain.url) if reads else account
+    return client_of(scheme_of(signer, deposits), address(lane.chain.deployment.token)), account
 
 
 def a_wallet(lane: Channels) -> LocalAccount:
@@ -210,7 +196,7 @@ async def test_64_calls_at_once_are_served_on_one_deposit_by_the_stock_client(la
     assert lane.on_chain().claimed == lane.charged() == lane.chain.balance(WALLET) - before
 
 
-async def test_a_claim_and_a_deposit_take_less_gas_than_their_bound(lane: Channels) -> None:
+async def test_a_claim_takes_less_gas_than_its_bound(lane: Channels) -> None:
     client, _ = a_payer(lane, reads=False)
     with lane.watch():
         async with http_of(lane, client) as http:

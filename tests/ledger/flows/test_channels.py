@@ -350,6 +350,8 @@ def test_a_channel_without_a_deposit_of_ours_is_open_if_its_payer_made_one(engin
     sweeps(engine, escrow)
     assert (known(engine, empty).status, known(engine, empty).error) == (Status.refused, EMPTY)
     assert known(engine, own).totals.charged == 20, "what was claimed was charged"
+    with unit_of_work(engine) as session:
+        assert store.debt(session, WALLET, Digest(bytes(32))) == 0, "and is no debt"
     assert enter(engine, own).answer is Answer.admitted
 
 

@@ -97,6 +97,8 @@ def test_a_deposit_is_taken_when_it_is_needed_and_more_than_what_is_there(
         (Totals(1_000, 0, 200, 300), 200, 100),
         (Totals(250, 0, 500, 300), 250, 50),
         (Totals(1_000, 300, 500, 300), 300, 0),
+        (Totals(1_000, 300, 0, 300), 0, 0),  # it was forgotten, with its voucher
+        (Totals(1_000, 300, 0, 350), 0, 50),
     ],
 )
 def test_never_more_is_claimed_than_receipts_voucher_and_chain_say(totals: Totals, claimable: int, lost: int) -> None:
