@@ -11,8 +11,8 @@ rebuild make a lost ledger again, in an empty migrated database, from the chain 
         no batch on chain are lost: read docs/runbook.md before gateways start.
 permits print, as JSON, what calls paid by x402's `upto` were charged and what of it is settled, and each debt: a charge
         whose settlement failed; then each channel of `batch-settlement` with its totals, and what of it is lost; exit
-        code 1 while there is any. With --forgive, a permit's debt that the payer paid otherwise, or never will,
-        counts as settled: it is served again. What of a channel is lost cannot be forgiven.
+        code 1 while there is any. With --forgive, what the payer of a permit or of a channel paid otherwise, or never
+        will, counts as settled: it is served again.
 
 Each is one unit of work. Errors are printed without a traceback, with exit code 2.
 """
@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debts = commands.add_parser(
         "permits", help="print what of x402's `upto` and `batch-settlement` is settled, and what is not"
     )
-    debts.add_argument("--forgive", metavar="ID", help="the permit of a debt that was paid otherwise, or never will be")
+    forgiven = "the permit or channel of a debt that was paid otherwise, or never will be"
+    debts.add_argument("--forgive", metavar="ID", help=forgiven)
     again = commands.add_parser("rebuild", help="make a lost ledger again from the chain and the batch files")
     again.add_argument("--files", type=Path, required=True, metavar="FOLDER", help="what `tollway batch mirror` copied")
     options = parser.parse_args(arguments)
@@ -110,9 +111,12 @@ def show_permits(forgiven: str | None) -> int:
     with _ledger() as (settings, session):
         if forgiven is not None:
             one = permits.get(session, settings.lane, digest(forgiven))
-            if one is None or one.status is not Status.failed:
-                raise Rejected(f"{forgiven} is no debt that can be forgiven: its deadline has to pass first")
-            permits.set_status(session, one, Status.settled, error=None)
+            if one is not None and one.status is Status.failed:
+                permits.set_status(session, one, Status.settled, error=None)
+            elif not channels.forgive(session, settings.lane, digest(forgiven)):
+                raise Rejected(
+                    f"{forgiven} is no debt that can be forgiven: of a permit its deadline has to pass first"
+                )
         counts = permits.totals(session, settings.lane)
         debts = permits.in_debt(session, settings.lane)
         opened = channels.of_lane(session, settings.lane)

@@ -104,7 +104,7 @@ def batch(gateway: Gateway, amount: int, channel: StoredChannel | None = None) -
         "minDeposit": str(channels.min_deposit(gateway)),
     }
     if channel is not None:
-        terms["channelState"] = _state(channel, channel.totals.promised)
+        terms["channelState"] = _state(channel, max(channel.totals.promised, channel.totals.base))
         if channel.totals.voucher:
             signed = {"signedMaxClaimable": str(channel.totals.voucher), "signature": to_hex(channel.signature)}
             terms["voucherState"] = signed
@@ -242,7 +242,7 @@ def vouched(gateway: Gateway, payment: ChannelPayment, channel: StoredChannel | 
     """
     facts: dict[str, Any] = {"chargedAmount": str(payment.most)}
     if channel is not None:
-        facts["channelState"] = _state(channel, channel.totals.charged)
+        facts["channelState"] = _state(channel, channel.totals.base)
     amount = {"amount": str(payment.most)} if channel is not None else {}
     return _response(gateway, payment.payer, scheme=channels.SCHEME, transaction="", extra=facts, **amount)
 

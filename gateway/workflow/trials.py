@@ -33,6 +33,7 @@ from gateway.workflow import steps
 from gateway.workflow.completion import Holds, failure, note_earnings
 from gateway.workflow.plan import Plan, PlannedStep
 from gateway.workflow.run import Execution
+from gateway.workflow.wasm import MAX_FUEL
 from ledger.core.accounts.budgets import Allowance
 from ledger.core.catalog import capsules, names
 from ledger.core.catalog.bids import Line, Role, Terms
@@ -117,6 +118,12 @@ async def check_new(gateway: Gateway, request: Request) -> None:
 
 async def serve(gateway: Gateway, request: Request, plan: Plan) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Run a trial, charge what served, and answer with its trace. Raises a Refusal when it failed and nothing did."""
+    fuel = sum(planned.most.fuel for planned in plan.steps.values() if planned.glue is not None)
+    if fuel > MAX_FUEL:  # nobody is paid for it
+        said = (
+            f"the glue of a trial may use {MAX_FUEL} fuel in all, and its runs may use {fuel}: publish it, or run less"
+        )
+        raise Refusal(400, "invalid_request", said, param="capsule")
     calls = sum(planned.step.paid for planned in plan.steps.values())
     gateway.authenticator.count(request.caller, max(0, calls - 1))  # the request itself was counted as one
     billing = request.billing(gateway, plan.catalog, plan.entry.name)

@@ -27,7 +27,7 @@ from tests.attacks.test_realm_workflows import (
 from tests.gateway.nodes import answering, streaming
 from tests.gateway.test_dear_rivals import rival
 from tests.gateway.trials import PATH, a_draft, named, tried
-from tests.gateway.workflows import LAST, Loom, echoing, inferring, pinned
+from tests.gateway.workflows import LAST, Loom, echoing, glued, inferring, pinned
 from tests.gateway.world import WEAVER, World, a_signer, code_of
 
 __all__ = ["clinic"]
@@ -246,3 +246,13 @@ def test_an_address_tries_60_workflows_a_minute(loom: Loom, consumer: Signer, mo
     statuses = [tried(loom.gateway, key, {}).status_code for _ in range(61)]
     assert statuses == [400] * 60 + [429]
     assert loom.gateway.chat(key, "@acme/none").status_code == 404, "calls are not counted with them"
+
+
+def test_glue_for_which_nobody_is_paid_has_fuel_for_one_long_run(loom: Loom, consumer: Signer) -> None:
+    key = loom.consumer(consumer)
+    for fuel, status in ((25_000_000, 200), (25_000_001, 400)):
+        runs = [glued(name, "vote", {"votes": ["joy"]}) for name in ("one", "two")]
+        draft = a_draft(*runs, output={"content": "$steps.two.output.label"}, **loom.glue(fuel))
+        answer = tried(loom.gateway, key, draft)
+        assert answer.status_code == status, answer.text
+    assert "the glue of a trial may use 50000000 fuel in all" in answer.text

@@ -157,11 +157,18 @@ class Totals:
     voucher: Atoms
     charged: Atoms
     held: Atoms = 0
+    published: Atoms = 0
+    """The highest voucher that a claim has shown to everybody, with its signature."""
 
     @property
     def promised(self) -> Atoms:
-        """What a next voucher comes on top of."""
+        """What was charged, and what is under way."""
         return self.charged + self.held
+
+    @property
+    def base(self) -> Atoms:
+        """What a next voucher comes on top of: one that is public opens nothing, so its payer signs a higher one."""
+        return max(self.charged, self.published)
 
     @property
     def claimable(self) -> Atoms:
@@ -175,7 +182,7 @@ class Totals:
     @property
     def lost(self) -> Atoms:
         """What was charged, and neither was claimed nor can be: a debt of the payer's, until a deposit or a voucher
-        covers it. Of a channel that was forgotten and comes again, more is claimed than its highest voucher here says.
+        covers it.
         """
         return max(0, self.charged - max(self.claimable, self.claimed))
 
@@ -194,21 +201,26 @@ def admit(totals: Totals, shown: Atoms, most: Atoms) -> Answer:
     """Whether a call that may cost `most` is made for who shows a voucher of `shown`.
 
     The highest voucher covers as many calls at once as it can. The one that is shown covers what was charged and this
-    call at least: an old one, which somebody else may have read, opens nothing.
+    call at least, and was in no claim: an old one, which somebody else may have read, opens nothing.
     """
     if totals.promised + most > totals.balance:
         return Answer.deposit
-    if shown < totals.charged + most or max(totals.voucher, shown) < totals.promised + most:
+    if (
+        shown <= totals.published
+        or shown < totals.charged + most
+        or max(totals.voucher, shown) < totals.promised + most
+    ):
         return Answer.voucher
     return Answer.admitted
 
 
 def is_deposit_due(totals: Totals, answer: Answer, shown: Atoms, offered: Atoms) -> bool:
     """Whether to take a deposit that came with a call: when the call needs it, or its payer reckons with it; and only
-    if more comes than is there. Relaying one is the operator's gas, so nobody has many small ones relayed.
+    if more comes than is there, calls under way counted in, which may cost nothing in the end. Relaying one is the
+    operator's gas, so nobody has many small ones relayed.
     """
     is_needed = answer is Answer.deposit or shown > totals.balance
-    return is_needed and offered > totals.balance - totals.promised
+    return is_needed and offered > totals.balance - totals.charged
 
 
 def is_claim_due(totals: Totals, status: Status, least: Atoms, idle_ms: int, since_claim_ms: int) -> bool:
@@ -223,6 +235,10 @@ def is_claim_due(totals: Totals, status: Status, least: Atoms, idle_ms: int, sin
 
 
 HAS_CODE: Final = "its account has code, which the token would ask whether it signed: pay by `exact`"
+USED_BEFORE: Final = (
+    "claims have shown vouchers of this channel that are not known here any more: take out what it holds "
+    "(initiateWithdraw), and open one with another salt"
+)
 EMPTY: Final = "the chain holds no deposit of this channel that is worth a claim: send one with the call"
 
 

@@ -18,6 +18,7 @@ from ledger.core.accounts.channels import (
     HAS_CODE,
     LOOK_MS,
     MOST_SENT,
+    USED_BEFORE,
     Seen,
     Status,
     Totals,
@@ -28,7 +29,7 @@ from ledger.core.settlement import transactions as intents
 from ledger.core.settlement.transactions import ChainTransaction
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Lane, to_hex
-from ledger.store.access import channels, permits
+from ledger.store.access import channels, debts
 from ledger.store.access.channels import StoredChannel
 from ledger.store.session import try_lock
 from ledger.store.settlement import transactions
@@ -61,7 +62,7 @@ def look(session: Session, lane: Lane, chain: Chain, sender: Address, confirmati
     offering = [one for one, seen in zip(asked, found, strict=True) if one.deposit.amount and not seen.leaving]
     checked = {one.id: _check(chain, one, sender) for one in offering[: max(0, room)]}
     for one, seen in zip(asked, found, strict=True):  # the chain is not asked any more: from here on calls wait for it
-        refused = _why_not(session, one, sender) if one.status is Status.requested else None
+        refused = _why_not(session, one, seen, sender) if one.status is Status.requested else None
         if refused is not None or not one.deposit.amount or seen.leaving:
             done += _note_seen(session, one, seen, refused, now)
         elif _open(session, (one, seen), checked.get(one.id, UNKNOWN), sender, now):
@@ -71,15 +72,17 @@ def look(session: Session, lane: Lane, chain: Chain, sender: Address, confirmati
     return done
 
 
-def _why_not(session: Session, one: StoredChannel, sender: Address) -> str | None:
+def _why_not(session: Session, one: StoredChannel, seen: Seen, sender: Address) -> str | None:
     """Why no call is made on a channel, whatever the chain holds of it."""
+    if seen.claimed > one.totals.charged:
+        return USED_BEFORE
     claimer = one.channel.receiver_authorizer
     if claimer != sender:
         return f"the channel is claimed by {to_hex(claimer)}, this lane claims as {to_hex(sender)}"
     if channels.is_elsewhere(session, one.lane, one.id):
         return "this channel was used in another lane"
     payer = one.channel.payer
-    debt = channels.debt(session, payer, one.id) + permits.debt(session, payer)
+    debt = debts.of_payer(session, payer, one.id)
     if debt:
         return (
             f"{debt} atoms that {to_hex(payer)} used could not be taken: pay by `exact`, and ask the operator what "
@@ -168,7 +171,8 @@ def claim(session: Session, lane: Lane, sender: Address, now: int) -> int:
         total = totals.claimable
         call = contracts.claim(one.channel, totals.voucher, one.signature, total)
         if transactions.intend_again(session, lane, one.claims(total), sender, call, now):
-            channels.set_claiming(session, one, total, claimed_at=now)
+            shown = max(totals.published, totals.voucher)
+            channels.set_claiming(session, one, total, claimed_at=now, published=shown)
             made, room = made + 1, room - 1
     return made
 

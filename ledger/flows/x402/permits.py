@@ -15,7 +15,7 @@ from ledger.core.accounts.permits import HAS_CODE, MOST_REVERTED, MOST_SENT, Sta
 from ledger.core.settlement import transactions as intents
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Lane, to_hex
-from ledger.store.access import permits
+from ledger.store.access import debts, permits
 from ledger.store.access.permits import StoredPermit
 from ledger.store.chain import chain_time
 from ledger.store.session import try_lock
@@ -54,7 +54,7 @@ def _look(session: Session, chain: Chain, one: StoredPermit, sender: Address) ->
         return refused("this permit was sent to another lane")
     try:
         means = contracts.means(chain, one.permit)
-        promised, debt = permits.promised(session, one.permit.payer, one.id), permits.debt(session, one.permit.payer)
+        promised, debt = permits.promised(session, one.permit.payer, one.id), debts.of_payer(session, one.permit.payer)
         verdict = judge(one.permit, replace(means, promised=promised, debt=debt), sender)
         if verdict.status is Status.good:
             contracts.gas(chain, sender, contracts.settle(one.permit, one.permit.amount, one.signature))

@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Make both tables, with an index of what each sweep, and each call, asks for."""
     octets = ("payer", "payer_authorizer", "receiver", "receiver_authorizer", "token", "salt", "signature")
-    numbers = ("withdraw_delay", "balance", "claimed", "leaving", "charged", "voucher", "least")
+    numbers = ("withdraw_delay", "balance", "claimed", "leaving", "charged", "voucher", "published", "least")
     deposit = ("deposit", "deposit_after", "deposit_before")
     times = ("requested_at", "checked_at", "used_at", "claimed_at")
     op.create_table(

@@ -162,7 +162,7 @@ def _make(session: Session, lane: Lane, shown: Shown, now: int) -> StoredChannel
     )
     if session.exec(of_payer).one() >= MOST_A_PAYER:
         return None
-    zeros = ("balance", "claimed", "leaving", "charged", "voucher", "checked_at", "claimed_at")
+    zeros = ("balance", "claimed", "leaving", "charged", "voucher", "published", "checked_at", "claimed_at")
     row = {"lane": lane, "id": shown.id, **asdict(shown.channel), **dict.fromkeys(zeros, 0), **_columns(shown.deposit)}
     row |= {"signature": b"", "least": shown.least, "status": Status.requested}
     insert_once(session, ChannelRow, row | {"requested_at": now, "used_at": now})
@@ -295,11 +295,10 @@ def are_there(session: Session, lane: Lane) -> bool:
 
 
 def set_seen(session: Session, stored: StoredChannel, status: Status, seen: Seen, **more: Any) -> bool:
-    """Record what the chain says of a channel, and how far it has come by that. What was claimed was charged, by
-    whomever it was counted. False when something else happened to it meanwhile.
+    """Record what the chain says of a channel, and how far it has come by that. False when something else happened to
+    it meanwhile.
     """
-    charged = func.greatest(col(ChannelRow.charged), seen.claimed)
-    return set_status(session, stored, status, **asdict(seen), charged=charged, **more)
+    return set_status(session, stored, status, **asdict(seen), **more)
 
 
 def set_status(session: Session, stored: StoredChannel, status: Status, **more: Any) -> bool:
@@ -307,6 +306,15 @@ def set_status(session: Session, stored: StoredChannel, status: Status, **more: 
     assert status in NEXT[stored.status], f"{status} does not follow {stored.status}"
     this = update(ChannelRow).filter_by(lane=stored.lane, id=stored.id, status=stored.status)
     return change(session, this.values(status=status, **more)) == 1
+
+
+def forgive(session: Session, lane: Lane, channel: Digest) -> bool:
+    """Count what a channel was charged and cannot be claimed as never charged. False when there is nothing of it."""
+    known = _take(session, lane, channel)
+    if known is None or not known.totals.lost:
+        return False
+    _set(session, known, charged=known.totals.charged - known.totals.lost)
+    return True
 
 
 def set_checked(session: Session, stored: StoredChannel, now: int) -> None:
@@ -321,7 +329,7 @@ def set_claiming(session: Session, stored: StoredChannel, total: int | None, **m
 
 def forget(session: Session, lane: Lane, now: int) -> int:
     """Delete calls that were not charged, some time after they were over, and channels that were refused, or that
-    nobody used for long and of which nothing is worth a claim. A channel that comes again begins with what was claimed.
+    nobody used for long and of which nothing is worth a claim. One of which something was claimed does not come again.
     How many channels.
     """
     until = col(ChannelCallRow.until)

@@ -162,8 +162,9 @@ class ChannelRow(SQLModel, table=True):
     """A channel of x402's `batch-settlement`: what it is, its totals in atoms, and the deposit that was sent with a
     call last (`deposit` atoms; 0 when none waits).
 
-    `voucher` is the highest total that its payer signed. `leaving` is when it asked for the rest (seconds), 0 if it did
-    not; `claiming` the total of the claim on its way. A claim costs `least` atoms.
+    `voucher` is the highest total that its payer signed, `published` the highest that a claim has shown. `leaving` is
+    when it asked for the rest (seconds), 0 if it did not; `claiming` the total of the claim on its way. A claim costs
+    `least` atoms.
     """
 
     __tablename__ = "channels"
@@ -183,6 +184,7 @@ class ChannelRow(SQLModel, table=True):
     charged: int = big()
     voucher: int = big()
     signature: bytes = octets()
+    published: int = big()
     claiming: int | None = maybe_big()
     least: int = big()
     deposit: int = big()

@@ -273,5 +273,6 @@ async def test_what_was_charged_is_claimed_before_who_leaves_has_the_rest(lane: 
     lane.chain.rpc("evm_mine")
     lane.by_payer(account, "finalizeWithdraw")
     assert lane.chain.balance(party(account)) == TOKENS - 2 * PRICE, "all but what its calls cost"
-    lane.sweep(ahead_ms=120_000)
+    for _ in range(2):  # it is looked at as a new one
+        lane.sweep(ahead_ms=120_000)
     assert (lane.known().status, lane.known().totals.lost) == (Status.open, 0)

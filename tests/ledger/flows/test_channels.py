@@ -26,6 +26,7 @@ from ledger.core.accounts.channels import (
     IDLE_MS,
     MOST_A_PAYER,
     MOST_GAS,
+    USED_BEFORE,
     Answer,
     Channel,
     Deposit,
@@ -36,6 +37,7 @@ from ledger.core.settlement import transactions as intents
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.flows.x402 import channels
 from ledger.store.access import channels as store
+from ledger.store.access import debts
 from ledger.store.access.channels import NO_DEPOSIT, Call, Entered, Shown, StoredChannel
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import transactions
@@ -344,14 +346,11 @@ def test_a_deposit_that_is_lost_is_sent_again_and_one_that_reverted_is_not(
 
 def test_a_channel_without_a_deposit_of_ours_is_open_if_its_payer_made_one(engine: Engine, escrow: Escrow) -> None:
     empty, own = shown(a_channel(1), deposit=0), shown(a_channel(2, payer=WALLET), voucher=MOST + 20, deposit=0)
-    escrow.held[own.id] = Seen(DEPOSIT, 20)
+    escrow.held[own.id] = Seen(DEPOSIT, 0)
     for one in (empty, own):
         enter(engine, one)
     sweeps(engine, escrow)
     assert (known(engine, empty).status, known(engine, empty).error) == (Status.refused, EMPTY)
-    assert known(engine, own).totals.charged == 20, "what was claimed was charged"
-    with unit_of_work(engine) as session:
-        assert store.debt(session, WALLET, Digest(bytes(32))) == 0, "and is no debt"
     assert enter(engine, own).answer is Answer.admitted
 
 
@@ -440,7 +439,9 @@ def test_many_channels_are_looked_at_by_one_question(engine: Engine, escrow: Esc
     assert escrow.questions == 1, "nor where no call is made and nothing is unclaimed"
 
 
-def test_what_nobody_uses_is_forgotten_and_begins_again_with_what_was_claimed(engine: Engine, escrow: Escrow) -> None:
+def test_what_nobody_uses_is_forgotten_and_its_vouchers_which_claims_have_shown_open_nothing(
+    engine: Engine, escrow: Escrow
+) -> None:
     one = opened(engine, escrow)
     assert enter(engine, one, 1).answer is Answer.admitted
     charge(engine, 1)
@@ -455,11 +456,24 @@ def test_what_nobody_uses_is_forgotten_and_begins_again_with_what_was_claimed(en
         assert channels.forget(session, b.LANE, FORGET_MS + 2) == 1
     later = FORGET_MS + 3
     again = replace(one, voucher=2 * MOST)
-    assert enter(engine, again, 3, now=later).answer is None
-    escrow.reverts = True  # its old deposit
-    sweeps(engine, escrow, later)
-    assert known(engine, one).totals.charged == MOST
-    assert enter(engine, again, 3, now=later).answer is Answer.admitted
+    for _ in range(2):
+        assert enter(engine, again, 3, now=later).answer in (None, Answer.deposit)
+        sweeps(engine, escrow, later)
+        again = shown(again.channel, 2 * MOST, number=2)
+    assert (known(engine, one).status, known(engine, one).error) == (Status.refused, USED_BEFORE)
+    with unit_of_work(engine) as session:
+        assert store.debt(session, PAYER, Digest(bytes(32))) == 0, "and is no debt"
+
+
+def test_a_voucher_that_a_claim_has_shown_to_everybody_opens_no_call(engine: Engine, escrow: Escrow) -> None:
+    one = replace(opened(engine, escrow), voucher=5 * MOST)
+    assert enter(engine, one, 1).answer is Answer.admitted
+    charge(engine, 1)
+    sweeps(engine, escrow, IDLE_MS + 1)
+    assert (known(engine, one).totals.claimed, known(engine, one).totals.published) == (MOST, 5 * MOST)
+    later = IDLE_MS + 2
+    assert enter(engine, one, 2, now=later).answer is Answer.voucher
+    assert enter(engine, replace(one, voucher=5 * MOST + 1), 2, now=later).answer is Answer.admitted
 
 
 def test_a_call_whose_gateway_ended_is_over_when_it_would_be(engine: Engine, escrow: Escrow) -> None:
@@ -493,6 +507,11 @@ def test_the_operator_sees_channels_and_what_is_lost_by_command(
     assert operate.main(["permits"]) == 1
     [said] = json.loads(capsys.readouterr().out)["channels"]
     assert (said["charged"], said["lost"]) == (str(MOST + 5), "5")
+    with unit_of_work(engine) as session:
+        assert debts.of_payer(session, PAYER) == 5, "it is refused permits, too"
+    assert operate.main(["permits", "--forgive", to_hex(one.id)]) == 0
+    with pytest.raises(SystemExit):
+        operate.main(["permits", "--forgive", to_hex(one.id)])
 
 
 def test_the_contracts_of_others_are_where_the_stock_client_says() -> None:

@@ -63,6 +63,8 @@ def test_a_channel_and_a_voucher_are_named_as_the_stock_client_names_them() -> N
         (replace(TOTALS, voucher=100, held=100), 200, Answer.admitted),
         (replace(TOTALS, voucher=300, held=100), 100, Answer.admitted),  # the highest covers both
         (replace(TOTALS, voucher=900, charged=300), 100, Answer.voucher),  # an old one opens nothing
+        (replace(TOTALS, voucher=900, charged=300, published=900), 900, Answer.voucher),  # nor does one that is public
+        (replace(TOTALS, voucher=900, charged=300, published=900), 901, Answer.admitted),
         (replace(TOTALS, voucher=900, charged=800, held=101), 901, Answer.deposit),
     ],
 )
@@ -81,7 +83,8 @@ def test_a_call_is_let_in_as_far_as_the_highest_voucher_and_the_deposit_cover_it
         (replace(TOTALS, charged=100), 200, 500, False),  # not needed
         (replace(TOTALS, charged=100), 1_001, 900, False),
         (replace(TOTALS, charged=100), 1_001, 901, True),  # its payer reckons with it
-        (replace(TOTALS, charged=100, held=800), 1_000, 101, True),
+        (replace(TOTALS, charged=100, held=800), 1_000, 900, False),  # what is held may not be charged
+        (replace(TOTALS, charged=100, held=800), 1_000, 901, True),
     ],
 )
 def test_a_deposit_is_taken_when_it_is_needed_and_more_than_what_is_there(
@@ -97,7 +100,7 @@ def test_a_deposit_is_taken_when_it_is_needed_and_more_than_what_is_there(
         (Totals(1_000, 0, 200, 300), 200, 100),
         (Totals(250, 0, 500, 300), 250, 50),
         (Totals(1_000, 300, 500, 300), 300, 0),
-        (Totals(1_000, 300, 0, 300), 0, 0),  # it was forgotten, with its voucher
+        (Totals(1_000, 300, 0, 300), 0, 0),
         (Totals(1_000, 300, 0, 350), 0, 50),
     ],
 )
