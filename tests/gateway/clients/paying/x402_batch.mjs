@@ -29,8 +29,10 @@ async function call() {
       served++;
       return;
     }
-    assert.ok(answer.status === 402 || answer.message === "fetch failed", answer);
+    assert.ok([402, 503].includes(answer.status) || answer.message === "fetch failed", answer);
     await answer.text?.();
+    const seconds = answer.headers?.get("retry-after") ?? 0; // said by a 503
+    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
     again++;
   }
 }
