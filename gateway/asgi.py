@@ -142,6 +142,7 @@ class Client:
         "arrived",
         "ended",
         "headers",
+        "is_backed",
         "is_open_call",
         "model",
         "more_headers",
@@ -164,6 +165,8 @@ class Client:
         """The answer's, once it has begun."""
         self.ended = False
         """The last of it was sent by `send`."""
+        self.is_backed = False
+        """A deposit stands behind what it shows, also if that pays for nothing."""
         self.is_open_call = False
         """It was admitted, and counts among the gateway's open calls."""
         self.model: str | None = ""

@@ -399,6 +399,7 @@ async def _make_vouched(
     call = Call(request.call_id, request.caller.consumer, route.price, over)
     with _waiting(gateway, payment):
         answer, channel = await channels.enter(gateway, payment.shown, call, request.client.presence)
+    request.client.is_backed = answer is Answer.voucher  # who signs again, one by one, tries no credentials
     if answer is not Answer.admitted:
         asked = await _asked(scope, ask.path, ask, route.price)
         raise ways.sign_again(gateway, quote(ask.path, safe="@/"), request.client.headers, asked, channel)

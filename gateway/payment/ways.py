@@ -62,7 +62,7 @@ def sign_again(
     why = (
         f"this call may cost {asked.price} atoms; its channel was charged {totals.charged} and may be charged "
         f"{totals.held} by calls under way, its highest voucher is of {totals.voucher}, and the chain holds "
-        f"{totals.balance}: sign a voucher of {totals.promised + asked.price}, and deposit what is missing"
+        f"{totals.balance}: sign a voucher of {totals.next + asked.price}, and deposit what is missing"
     )
     accepts = [x402.batch(gateway, asked.price, channel)]
     url = _url(gateway, path, headers)

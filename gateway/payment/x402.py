@@ -104,7 +104,7 @@ def batch(gateway: Gateway, amount: int, channel: StoredChannel | None = None) -
         "minDeposit": str(channels.min_deposit(gateway)),
     }
     if channel is not None:
-        terms["channelState"] = _state(channel, max(channel.totals.promised, channel.totals.base))
+        terms["channelState"] = _state(channel, channel.totals.next)
         if channel.totals.voucher:
             signed = {"signedMaxClaimable": str(channel.totals.voucher), "signature": to_hex(channel.signature)}
             terms["voucherState"] = signed

@@ -17,6 +17,7 @@ from eth_typing import Hash32
 from sqlalchemy import text
 from x402.http.clients.httpx import x402HttpxClient
 
+from gateway.bounds import Rates
 from gateway.payment.turns import Turns
 from ledger.core.accounts.channels import CONTRACT, DELAY_SECONDS, Seen, Status, voucher_digest
 from ledger.core.values.ids import PRIVATE_LANE, Digest, to_hex
@@ -93,8 +94,10 @@ async def test_a_stock_client_deposits_once_and_is_told_what_each_call_was_charg
 async def test_a_voucher_that_was_used_opens_nothing(chain: World, gateway: Running, node: Node) -> None:
     header = await signature(gateway, a_payer()[0])
     assert call(gateway, header).status_code == 200
+    gateway.gateway.failures = failures = Rates(3, seconds=10**9)
     refused = call(gateway, header, max_tokens=20)
     assert code_of(refused) == (402, "voucher_too_low")
+    assert failures.left("127.0.0.1") == 3, "a deposit stands behind it: it is no wrong credential"
     required = json.loads(base64.b64decode(refused.headers["payment-required"]))
     assert required["error"] == "invalid_batch_settlement_evm_cumulative_amount_mismatch"
     [way] = required["accepts"]

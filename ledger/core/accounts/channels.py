@@ -171,6 +171,11 @@ class Totals:
         return max(self.charged, self.published)
 
     @property
+    def next(self) -> Atoms:
+        """The same beside the calls under way."""
+        return max(self.promised, self.published)
+
+    @property
     def claimable(self) -> Atoms:
         """The total that may be claimed."""
         return min(self.voucher, self.charged, self.balance)

@@ -29,8 +29,8 @@ async function call() {
       served++;
       return;
     }
-    assert.ok([402, 503].includes(answer.status) || answer.message === "fetch failed", answer);
-    await answer.text?.();
+    const said = (await answer.text?.()) ?? answer.message;
+    assert.ok([402, 503].includes(answer.status) || said === "fetch failed", `${answer.status} ${said}`);
     const seconds = answer.headers?.get("retry-after") ?? 0; // said by a 503
     await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
     again++;
