@@ -211,6 +211,9 @@ def test_each_kind_of_server_is_sold_as_its_page_says(settled: Person, me: str) 
 
 def test_what_the_pages_of_capsules_say_is_typed(settled: Person, me: str) -> None:
     reader = Reader(settled, me, {"@acme/dialog": "@delta/dialog", "WALLET": me})
+    if not api_keys.current_file(me).exists():  # `weaver try` is paid
+        ask(f"consumer deposit 2 -w {me}")
+        ask(f"consumer key -w {me}")
     with ExitStack() as terminals:
         reader.reads(book.typed("docs/capsules.md", "tollway weaver new"), terminals)
         reader.reads(book.typed("docs/console.md", "tollway weaver publish"), terminals)
