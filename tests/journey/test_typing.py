@@ -197,7 +197,7 @@ def test_a_lane_is_read_before_a_deposit_and_its_money_is_where_its_books_say() 
     assert held["lane_holds"] == held["lane_owes"]
     status = run("operator status --wallet olga")
     assert (status["leverage"], status["era"]) == (1, 1)
-    assert status["gateways"] >= 2, "and those that the runbook's reader has added"
+    assert status["gateways"] >= 1, "and as many as other journeys have added"
 
 
 def test_a_component_stops_and_starts_again() -> None:
