@@ -6,13 +6,14 @@ that has it.
 from collections.abc import Sequence
 from dataclasses import astuple
 
+from ledger.chain import others
 from ledger.chain.abi import decode, encode
+from ledger.chain.others import selector
 from ledger.chain.reads import Chain
 from ledger.chain.sender import Wire
 from ledger.core.accounts.channels import COLLECTOR, CONTRACT, MOST_GAS, Channel, Deposit, Seen
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
 
 _CONFIG = "(address,address,address,address,address,uint40,bytes32)"
@@ -20,17 +21,13 @@ _DEPOSIT = (_CONFIG, "uint128", "address", "bytes")
 _CLAIM = f"(({_CONFIG},uint128),bytes,uint128)[]"
 
 
-def _selector(signature: str) -> bytes:
-    return keccak256(signature.encode())[:4]
-
-
-_DEPOSIT_SELECTOR = _selector(f"deposit({','.join(_DEPOSIT)})")
-_CLAIM_SELECTOR = _selector(f"claim({_CLAIM})")
-_SETTLE_SELECTOR = _selector("settle(address,address)")
-_MULTICALL_SELECTOR = _selector("multicall(bytes[])")
-_CHANNELS_SELECTOR = _selector("channels(bytes32)")
-_LEAVING_SELECTOR = _selector("pendingWithdrawals(bytes32)")
-_COLLECTS_SELECTOR = _selector("x402BatchSettlement()")
+_DEPOSIT_SELECTOR = selector(f"deposit({','.join(_DEPOSIT)})")
+_CLAIM_SELECTOR = selector(f"claim({_CLAIM})")
+_SETTLE_SELECTOR = selector("settle(address,address)")
+_MULTICALL_SELECTOR = selector("multicall(bytes[])")
+_CHANNELS_SELECTOR = selector("channels(bytes32)")
+_LEAVING_SELECTOR = selector("pendingWithdrawals(bytes32)")
+_COLLECTS_SELECTOR = selector("x402BatchSettlement()")
 
 
 def missing(chain: Chain) -> str | None:
@@ -41,7 +38,7 @@ def missing(chain: Chain) -> str | None:
         if not chain.code(to_hex(contract)):
             return f"there is no contract for `batch-settlement` at {to_hex(contract)} on chain {chain.chain_id}"
     try:
-        served = decode(["address"], _view(chain, COLLECTOR, _COLLECTS_SELECTOR, "latest"))[0].lower()
+        served = decode(["address"], others.view(chain, COLLECTOR, _COLLECTS_SELECTOR))[0].lower()
     except Rejected as rejected:
         return f"what is at {to_hex(COLLECTOR)} takes no deposits: {rejected.message}"
     return None if served == to_hex(CONTRACT) else f"{to_hex(COLLECTOR)} takes deposits for another contract"
@@ -63,24 +60,16 @@ def seen(chain: Chain, channels: Sequence[Digest], confirmations: int) -> list[S
 
 
 def _states(chain: Chain, channels: Sequence[Digest], at: str) -> list[Seen]:
-    asked = [selector + one for one in channels for selector in (_CHANNELS_SELECTOR, _LEAVING_SELECTOR)]
-    words = decode(["bytes[]"], _view(chain, CONTRACT, _multicall(asked), at))[0]
+    asked = [asks + one for one in channels for asks in (_CHANNELS_SELECTOR, _LEAVING_SELECTOR)]
+    words = decode(["bytes[]"], others.view(chain, CONTRACT, _multicall(asked), at))[0]
     held = [decode(["uint128", "uint128"], one) for one in words[::2]]
     leaving = [decode(["uint128", "uint40"], one)[1] for one in words[1::2]]
     return [Seen(balance, claimed, since) for (balance, claimed), since in zip(held, leaving, strict=True)]
 
 
-def has_code(chain: Chain, payer: Address) -> bool:
-    """Whether the token would ask the payer itself whether it signed, which a payer could answer at any cost."""
-    return bool(chain.code(to_hex(payer)))
-
-
 def gas(wire: Wire, sender: Address, call: Call) -> int:
     """Gas to offer for a deposit or a claim. Rejected when it would fail, or asks for more than any needs."""
-    asked = wire.gas(sender, *call, most=MOST_GAS)
-    if asked > MOST_GAS:
-        raise Rejected(f"it asks for too much gas: {asked}, where a transaction about a channel may use {MOST_GAS}")
-    return asked
+    return others.gas(wire, sender, call, MOST_GAS, "a transaction about a channel")
 
 
 def deposit(channel: Channel, offered: Deposit) -> Call:
@@ -101,8 +90,3 @@ def claim(channel: Channel, voucher: int, signature: bytes, total: int) -> Call:
 
 def _multicall(calls: Sequence[bytes]) -> bytes:
     return _MULTICALL_SELECTOR + encode(["bytes[]"], [list(calls)])
-
-
-def _view(chain: Chain, contract: Address, data: bytes, at: str) -> bytes:
-    answer: str = chain.rpc("eth_call", {"to": to_hex(contract), "data": to_hex(data)}, at)
-    return bytes.fromhex(answer[2:])

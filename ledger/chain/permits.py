@@ -2,19 +2,20 @@
 settled. They are the contracts of others, at the same address on every chain that has them.
 """
 
+from ledger.chain import others
 from ledger.chain.abi import decode, encode
+from ledger.chain.others import selector
 from ledger.chain.reads import Chain
 from ledger.chain.sender import Wire
 from ledger.core.accounts.permits import PERMIT2, PROXY, SETTLE_GAS, Means, Permit
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
 
 _SETTLE = ("((address,uint256),uint256,uint256)", "uint256", "address", "(address,address,uint256)", "bytes")
-_SETTLE_SELECTOR = keccak256(f"settle({','.join(_SETTLE)})".encode())[:4]
-_NONCES_SELECTOR = keccak256(b"nonceBitmap(address,uint256)")[:4]
-_PERMIT2_SELECTOR = keccak256(b"PERMIT2()")[:4]
+_SETTLE_SELECTOR = selector(f"settle({','.join(_SETTLE)})")
+_NONCES_SELECTOR = selector("nonceBitmap(address,uint256)")
+_PERMIT2_SELECTOR = selector("PERMIT2()")
 
 
 def missing(chain: Chain) -> str | None:
@@ -26,7 +27,7 @@ def missing(chain: Chain) -> str | None:
     if not chain.code(to_hex(PROXY)):
         return f"there is no contract for `upto` at {to_hex(PROXY)} on chain {chain.chain_id}"
     try:
-        used = decode(["address"], _view(chain, PROXY, _PERMIT2_SELECTOR))[0].lower()
+        used = decode(["address"], others.view(chain, PROXY, _PERMIT2_SELECTOR))[0].lower()
     except Rejected as rejected:
         return f"what is at {to_hex(PROXY)} is no contract for `upto`: {rejected.message}"
     return None if used == to_hex(PERMIT2) else f"the contract for `upto` at {to_hex(PROXY)} uses another Permit2"
@@ -37,11 +38,11 @@ def means(chain: Chain, permit: Permit) -> Means:
     balance = chain.balance(permit.payer)
     if balance < permit.amount:
         return Means(balance)
-    if has_code(chain, permit.payer):
+    if others.has_code(chain, permit.payer):
         return Means(balance, has_code=True)
     nonce = int.from_bytes(permit.nonce, "big")
     words = encode(["address", "uint256"], [permit.payer, nonce >> 8])
-    used = int.from_bytes(_view(chain, PERMIT2, _NONCES_SELECTOR + words), "big") >> (nonce & 0xFF) & 1
+    used = int.from_bytes(others.view(chain, PERMIT2, _NONCES_SELECTOR + words), "big") >> (nonce & 0xFF) & 1
     allowance = int(chain.view("AICoin", "allowance", permit.payer, PERMIT2))
     block = chain.block()
     if block is None:
@@ -49,17 +50,9 @@ def means(chain: Chain, permit: Permit) -> Means:
     return Means(balance, allowance, bool(used), block.timestamp)
 
 
-def has_code(chain: Chain, payer: Address) -> bool:
-    """Whether Permit2 would ask the payer itself whether it signed, which a payer could answer at any cost."""
-    return bool(chain.code(to_hex(payer)))
-
-
 def gas(wire: Wire, sender: Address, call: Call) -> int:
     """Gas to offer for a settlement. Rejected when it would fail, or asks for more than any needs."""
-    asked = wire.gas(sender, *call, most=SETTLE_GAS)
-    if asked > SETTLE_GAS:
-        raise Rejected(f"it asks for too much gas: {asked}, where a settlement may use {SETTLE_GAS}")
-    return asked
+    return others.gas(wire, sender, call, SETTLE_GAS, "a settlement")
 
 
 def settle(permit: Permit, amount: int, signature: bytes) -> Call:
@@ -72,8 +65,3 @@ def settle(permit: Permit, amount: int, signature: bytes) -> Call:
         signature,
     )
     return PROXY, _SETTLE_SELECTOR + encode(_SETTLE, values)
-
-
-def _view(chain: Chain, contract: Address, data: bytes) -> bytes:
-    answer: str = chain.rpc("eth_call", {"to": to_hex(contract), "data": to_hex(data)}, "latest")
-    return bytes.fromhex(answer[2:])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sqlmodel import Session
 
 from ledger.chain import channels as contracts
+from ledger.chain import others
 from ledger.chain.reads import Chain
 from ledger.core.accounts.channels import (
     EMPTY,
@@ -156,7 +157,7 @@ def _why_not_taken(chain: Chain, one: StoredChannel) -> str | None:
     balance = chain.balance(one.channel.payer)
     if balance < one.deposit.amount:
         return f"its account has {balance} atoms, the deposit is of {one.deposit.amount}"
-    return HAS_CODE if contracts.has_code(chain, one.channel.payer) else None
+    return HAS_CODE if others.has_code(chain, one.channel.payer) else None
 
 
 def claim(session: Session, lane: Lane, sender: Address, now: int) -> int:

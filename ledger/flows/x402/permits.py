@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from sqlmodel import Session
 
+from ledger.chain import others
 from ledger.chain import permits as contracts
 from ledger.chain.reads import Chain
 from ledger.core.accounts.permits import HAS_CODE, MOST_REVERTED, MOST_SENT, Status, Verdict, judge, refused
@@ -105,7 +106,7 @@ def settle(session: Session, lane: Lane, chain: Chain, sender: Address, now: int
         if room <= 0 or not transactions.may_intend(session, lane, one.purpose, now):
             continue
         room -= 1
-        if contracts.has_code(chain, one.permit.payer):
+        if others.has_code(chain, one.permit.payer):
             permits.set_checked(session, one, now, error=HAS_CODE)
             continue
         call = contracts.settle(one.permit, one.charged, one.signature)
