@@ -241,16 +241,16 @@ async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
 
 async def _required(scope: Scope, path: str, ask: Ask, headers: Mapping[bytes, bytes]) -> Refusal:
     route = await _route(scope, scope.catalog.find(ask.model), ask)
-    return ways.required(scope.gateway, quote(path, safe="@/"), headers, await _asked(scope, path, ask, route.price))
+    return ways.required(scope.gateway, headers, await _asked(scope, path, ask, route.price))
 
 
 async def _asked(scope: Scope, path: str, ask: Ask, price: Atoms) -> ways.Asked:
     """What a request is asked for."""
-    gateway, entry = scope.gateway, scope.catalog.find(ask.model)
-    body = exports.examples(models.published(scope, entry, ready=True)).get(quote(path, safe="@/"), {})
-    by_permit = await permits.is_offered(gateway, entry.name, ask.model, price)
+    gateway, entry, path = scope.gateway, scope.catalog.find(ask.model), quote(path, safe="@/")
+    body = exports.examples(models.published(scope, entry, ready=True)).get(path, {})
     by_channel = await advancer.advances(gateway, entry.name, ask.model)
-    return ways.Asked(price, by_permit, by_channel, body, media.asked_type(ask))
+    by_permit = by_channel and permits.are_worth(gateway, price)
+    return ways.Asked(path, price, by_permit, by_channel, body, media.asked_type(ask))
 
 
 async def price_of(scope: Scope, path: str, body: bytes, host: bytes) -> Refusal:
@@ -402,7 +402,7 @@ async def _make_vouched(
     request.client.is_backed = answer is Answer.voucher  # who signs again, one by one, tries no credentials
     if answer is not Answer.admitted:
         asked = await _asked(scope, ask.path, ask, route.price)
-        raise ways.sign_again(gateway, quote(ask.path, safe="@/"), request.client.headers, asked, channel)
+        raise ways.sign_again(gateway, request.client.headers, asked, channel)
     payment = replace(payment, most=route.price)
     head = [x402.vouched(gateway, payment, None)] if ask.stream else []
     below = request.preferences.below(route.price)

@@ -15,7 +15,7 @@ from gateway.asgi import Presence
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment import advancer, authorizations
+from gateway.payment import authorizations
 from gateway.payment.auth import Caller
 from gateway.payment.authorizations import unpaid
 from ledger.core.accounts.permits import PROXY, SETTLE_SECONDS, Permit, Status
@@ -63,11 +63,10 @@ class PermitPayment:
         return b"x402:" + named.encode() if named is not None else b"upto:" + self.signed.nonce
 
 
-async def is_offered(gateway: Gateway, name: str, asked: str, price: Atoms) -> bool:
-    """Whether a call of a model, of this price at most, can be paid by a permit now."""
-    if gateway.advance is None or price < gateway.advance.least:
-        return False
-    return await advancer.advances(gateway, name, asked)
+def are_worth(gateway: Gateway, price: Atoms) -> bool:
+    """Whether a call of this price at most is worth settling."""
+    assert gateway.advance is not None, "only then a permit is offered"
+    return price >= gateway.advance.least
 
 
 def lasts(gateway: Gateway) -> int:

@@ -18,10 +18,12 @@ from ledger.store.access.channels import StoredChannel
 
 
 class Asked(NamedTuple):
-    """The most that a request may cost, in atoms; whether it can be paid by a permit (x402's `upto`), and by a channel
-    (its `batch-settlement`); a body by which its route can be called; and the media type of what that answers.
+    """The path of a request, as a URL has it; the most that it may cost, in atoms; whether it can be paid by a permit
+    (x402's `upto`), and by a channel (its `batch-settlement`); a body by which its route can be called; and the media
+    type of what that answers.
     """
 
+    path: str
     price: int
     by_permit: bool
     by_channel: bool
@@ -29,14 +31,14 @@ class Asked(NamedTuple):
     media_type: str
 
 
-def required(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], asked: Asked) -> Refusal:
+def required(gateway: Gateway, headers: Mapping[bytes, bytes], asked: Asked) -> Refusal:
     """The 402 of a request without credentials. It says every way to pay.
 
     A new account's first payment must be at least the lane's minimum, so no less is asked for. A permit is no deposit.
     """
     terms = gateway.lane_state.terms
     amount = max(asked.price, terms.min_deposit if terms is not None else 0)
-    url = _url(gateway, path, headers)
+    url = _url(gateway, asked.path, headers)
     why = "pay with x402 or MPP, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
     if x402.OLD_HEADER in headers:
         why = f"this payment is of x402 version 1, and this gateway speaks {x402.VERSION_2}. Nothing was taken: {why}"
@@ -54,9 +56,7 @@ def required(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], asked:
     return refused
 
 
-def sign_again(
-    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], asked: Asked, channel: StoredChannel
-) -> Refusal:
+def sign_again(gateway: Gateway, headers: Mapping[bytes, bytes], asked: Asked, channel: StoredChannel) -> Refusal:
     """The 402 of a voucher that does not cover its call: what its channel's next one comes on top of."""
     totals = channel.totals
     why = (
@@ -65,7 +65,7 @@ def sign_again(
         f"{totals.balance}: sign a voucher of {totals.next + asked.price}, and deposit what is missing"
     )
     accepts = [x402.batch(gateway, asked.price, channel)]
-    url = _url(gateway, path, headers)
+    url = _url(gateway, asked.path, headers)
     price = x402.requirements(url, accepts, asked.body, x402.SIGN_AGAIN, asked.media_type)
     refused = Refusal(402, "voucher_too_low", why, facts={"required": str(asked.price), **price})
     refused.headers.append(_header(price))
