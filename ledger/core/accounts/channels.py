@@ -125,6 +125,16 @@ class Status(StrEnum):
     leaving = "leaving"
 
 
+class CallStatus(StrEnum):
+    """How far a call on a channel has come."""
+
+    held = "held"
+    """It is under way: the most that it may cost counts as promised."""
+    released = "released"
+    """It was not charged, as far as its gateway knows. A receipt that comes late still counts, for a while."""
+    charged = "charged"
+
+
 NEXT: Final[Mapping[Status, frozenset[Status]]] = {
     Status.requested: frozenset((Status.open, Status.refused, Status.opening, Status.leaving)),
     Status.opening: frozenset((Status.requested,)),

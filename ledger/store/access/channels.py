@@ -18,6 +18,7 @@ from ledger.core.accounts.channels import (
     MOST_CHANNELS,
     NEXT,
     Answer,
+    CallStatus,
     Channel,
     Deposit,
     Seen,
@@ -136,7 +137,7 @@ def enter(session: Session, lane: Lane, shown: Shown, call: Call, now: int) -> E
 def _let_in(session: Session, known: StoredChannel, shown: Shown, call: Call, now: int) -> Entered:
     """Store a call that is admitted, and its voucher if that is the highest."""
     row = {"lane": known.lane, "call": call.id, "channel": shown.id, "account": call.account, "most": call.most}
-    if not insert_once(session, ChannelCallRow, row | {"status": "held", "until": call.until}):
+    if not insert_once(session, ChannelCallRow, row | {"status": CallStatus.held, "until": call.until}):
         return Entered(Answer.voucher, known)  # it was charged before
     higher = {"voucher": shown.voucher, "signature": shown.signature} if shown.voucher > known.totals.voucher else {}
     _set(session, known, used_at=now, least=shown.least, **higher)
@@ -181,8 +182,8 @@ def leave(session: Session, lane: Lane, channel: Digest, call: Digest, now: int)
     known = _take(session, lane, channel)
     assert known is not None, "it is kept while it has calls"
     note(session, lane, channel)
-    ended = update(ChannelCallRow).filter_by(lane=lane, call=call, status="held")
-    change(session, ended.values(status="released", until=now))
+    ended = update(ChannelCallRow).filter_by(lane=lane, call=call, status=CallStatus.held)
+    change(session, ended.values(status=CallStatus.released, until=now))
     return _read(session, lane, channel)
 
 
@@ -194,7 +195,7 @@ def note(session: Session, lane: Lane, channel: Digest) -> int:
     noted = 0
     for call, charge in session.exec(_uncounted(lane).where(col(ChannelCallRow.channel) == channel)).all():
         this = update(ChannelCallRow).filter_by(lane=lane, call=call).where(_is_open())
-        if change(session, this.values(status="charged", charged=charge)):
+        if change(session, this.values(status=CallStatus.charged, charged=charge)):
             total = update(ChannelRow).filter_by(lane=lane, id=channel)
             change(session, total.values(charged=col(ChannelRow.charged) + charge))
             noted += 1
@@ -219,7 +220,7 @@ def _uncounted(lane: Lane) -> Any:
 
 
 def _is_open() -> Any:
-    return col(ChannelCallRow.status).in_(("held", "released"))
+    return col(ChannelCallRow.status).in_((CallStatus.held, CallStatus.released))
 
 
 def get(session: Session, lane: Lane, channel: Digest) -> StoredChannel | None:
@@ -333,9 +334,12 @@ def forget(session: Session, lane: Lane, now: int) -> int:
     How many channels.
     """
     until = col(ChannelCallRow.until)
-    over = update(ChannelCallRow).filter_by(lane=lane, status="held").where(until < now)
-    change(session, over.values(status="released", until=now))  # a receipt that is late still counts
-    change(session, remove(ChannelCallRow).filter_by(lane=lane, status="released").where(until < now - RELEASED_MS))
+    over = update(ChannelCallRow).filter_by(lane=lane, status=CallStatus.held).where(until < now)
+    change(session, over.values(status=CallStatus.released, until=now))  # a receipt that is late still counts
+    change(
+        session,
+        remove(ChannelCallRow).filter_by(lane=lane, status=CallStatus.released).where(until < now - RELEASED_MS),
+    )
     has_calls = select(ChannelCallRow.call).where(
         col(ChannelCallRow.lane) == col(ChannelRow.lane), col(ChannelCallRow.channel) == col(ChannelRow.id), _is_open()
     )
@@ -391,7 +395,7 @@ def _read(session: Session, lane: Lane, channel: Digest) -> StoredChannel:
 def _query(lane: Lane | None) -> Any:
     """Channels of a lane, or of all, each with what its calls under way may cost."""
     of_it = (col(ChannelCallRow.lane) == col(ChannelRow.lane), col(ChannelCallRow.channel) == col(ChannelRow.id))
-    is_held = col(ChannelCallRow.status) == "held"
+    is_held = col(ChannelCallRow.status) == CallStatus.held
     held = select(func.coalesce(func.sum(ChannelCallRow.most), 0)).where(*of_it, is_held).scalar_subquery()
     query = select(ChannelRow, held)
     return query.where(col(ChannelRow.lane) == lane) if lane is not None else query

@@ -214,7 +214,7 @@ class ChannelCallRow(SQLModel, table=True):
     channel: bytes = octets()
     account: bytes = octets()
     most: int = big()
-    status: str = Field(description="held, released (it was not charged, as far as its gateway knows), charged")
+    status: str = Field(description="core.accounts.channels.CallStatus")
     charged: int | None = maybe_big()
     until: int = big()
 
