@@ -6,14 +6,17 @@ from collections import deque
 from ledger.core.values.ids import Digest
 
 
+SECONDS = 2.0
+"""A turn: longer than a client takes to ask the chain and sign, so that whoever left holds up the others for no more."""
+
+
 class Turns:
     """Who of a channel's waiting requests is told to sign again: one at a time, so that each signs on top of the one
-    before. A turn ends when a call is let in, or after `SECONDS`.
+    before. A turn ends when a call is let in, or after so many seconds.
     """
 
-    SECONDS = 2.0
-
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._ends: dict[Digest, asyncio.TimerHandle] = {}
         self._waiting: dict[Digest, deque[asyncio.Future[None]]] = {}
 
@@ -46,4 +49,4 @@ class Turns:
         self._waiting.pop(channel, None)
 
     def _begin(self, channel: Digest) -> None:
-        self._ends[channel] = asyncio.get_running_loop().call_later(self.SECONDS, self.end, channel)
+        self._ends[channel] = asyncio.get_running_loop().call_later(self._seconds, self.end, channel)

@@ -227,8 +227,7 @@ async def test_without_the_operators_consent_no_channel_is_read(chain: World, ga
 
 
 async def test_requests_of_a_channel_sign_again_one_by_one_and_nobody_holds_the_others_up() -> None:
-    turns, begun = Turns(), list[int]()
-    turns.SECONDS = 60.0
+    turns, begun = Turns(60.0), list[int]()
     channel = Digest(b"\x01" * 32)
 
     async def wait(number: int) -> None:
@@ -245,7 +244,7 @@ async def test_requests_of_a_channel_sign_again_one_by_one_and_nobody_holds_the_
         await asyncio.sleep(0)
         assert begun == expected
     turns.end(channel)
-    turns.SECONDS = 0.01
+    turns = Turns(0.01)
     await wait(5)
     await asyncio.wait_for(wait(6), 30)
     assert begun == [0, 2, 3, 5, 6], "a turn ends by itself"
