@@ -5,9 +5,8 @@ from collections import deque
 
 from ledger.core.values.ids import Digest
 
-
 SECONDS = 2.0
-"""A turn: longer than a client takes to ask the chain and sign, so that whoever left holds up the others for no more."""
+"""A turn: longer than a client takes to ask the chain and to sign. Whoever left holds the others up for no more."""
 
 
 class Turns:

@@ -317,7 +317,7 @@ class Execution:
         except asyncio.CancelledError:
             self._take_over(planned, inner)
             raise
-        if self._is_guaranteed(inner):
+        if self._bond_pays(inner):
             self.guaranteed += inner.guaranteed_subcalls()
         else:
             self._take_over(planned, inner)
@@ -334,7 +334,7 @@ class Execution:
         """When a step that begins now is too late."""
         return min(self.late_at, asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000)
 
-    def _is_guaranteed(self, inner: Execution) -> bool:
+    def _bond_pays(self, inner: Execution) -> bool:
         """Whether a bond pays what a workflow inside this one, which failed, has served. It is asked once."""
         return inner.is_guaranteed()
 

@@ -169,9 +169,9 @@ class _Execution(Execution):
     def _of_model(self, billing: Billing, model: str) -> Billing:
         return structs.replace(billing, model=model, allowance=self.allowances[model])
 
-    def _is_guaranteed(self, inner: Execution) -> bool:
+    def _bond_pays(self, inner: Execution) -> bool:
         is_late = asyncio.get_running_loop().time() >= inner.late_at - TIMER_STEP
-        return not is_late and Execution._is_guaranteed(self, inner)
+        return not is_late and Execution._bond_pays(self, inner)
 
     def _take_over(self, planned: PlannedStep, inner: Execution) -> None:
         """A workflow that failed was a call of the consumer's own: what served in it is paid as that call."""
