@@ -16,7 +16,7 @@ from gateway.api import quotes
 from gateway.api.dependencies import Here
 from gateway.catalog.catalog import CapsuleEntry, Catalog, ModelEntry
 from gateway.console import entries, rendering
-from gateway.console.entries import Trial
+from gateway.console.entries import Calling
 from gateway.console.rendering import Page
 from gateway.context import Gateway
 from gateway.workflow import plan as planning
@@ -143,5 +143,5 @@ def _shown(gateway: Gateway, found: Composed) -> dict[str, Any]:
         "hold": parts["hold"],
         "lines": [(line["role"], line["party"].rpartition(":")[2], line["amount"]) for line in own],
         "known": entry.name in catalog.by_name,
-        "trial": Trial("try", trials.PATH),
+        "calling": Calling("try", trials.PATH),
     }

@@ -90,7 +90,7 @@ class Ancestor(NamedTuple):
     royalty: Royalty
 
 
-class Trial(NamedTuple):
+class Calling(NamedTuple):
     """How a page calls its model: a chat or a completion that streams, a workflow's run or trial, or any JSON."""
 
     kind: str
@@ -150,17 +150,17 @@ def _shared(gateway: Gateway, entry: Entry, host: str) -> dict[str, Any]:
         "protocols": sorted(one.protocols),
         "prices": [(UNITS[meter], price) for meter, price in distinct(one.prices or {}).items()],
         "snippets": snippets.snippets(one, gateway.place(host).url),
-        "trial": None if why else trial(one),
+        "calling": None if why else calling(one),
     }
 
 
-def trial(one: Listing) -> Trial | None:
+def calling(one: Listing) -> Calling | None:
     """How its page calls it; None if it answers with no text, but with images or sound."""
     bodies = exports.examples(one)
     for path, kind in STREAMED.items():
         if path in bodies:
-            return Trial("run" if one.is_workflow else kind, path)
-    return next((Trial("json", path, body) for path, body in bodies.items() if path not in NO_TEXT), None)
+            return Calling("run" if one.is_workflow else kind, path)
+    return next((Calling("json", path, body) for path, body in bodies.items() if path not in NO_TEXT), None)
 
 
 def _model(gateway: Gateway, entry: ModelEntry, host: str) -> dict[str, Any]:
