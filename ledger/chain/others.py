@@ -1,4 +1,6 @@
-"""Contracts of others, which the worker calls for strangers that pay by x402: what `permits` and `channels` share."""
+"""Contracts of others, which the worker calls for strangers that pay by x402. Alone, because `permits` and `channels`
+both ask them.
+"""
 
 from ledger.chain.reads import Chain
 from ledger.chain.sender import Wire
